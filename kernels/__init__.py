@@ -1,0 +1,1 @@
+"""Arithmetic of fully connected networks: knows no files, no settings, no input or output."""

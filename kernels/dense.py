@@ -1,0 +1,127 @@
+"""One fully connected layer, in loops over tiles: forward, backward to its input, fused update, transposed copy.
+
+Shapes: H (m, n_in) inputs of the layer, W (n_in, n_out) in panels, Z (m, n_out) pre-activations, dZ (m, n_out).
+Arguments are addresses and element counts (see :mod:`kernels.tile`); buffers are padded as :mod:`kernels.panels`
+says, so tiles at the edges compute padding rather than branch.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from kernels import target
+from kernels.jit import callback, inline
+from kernels.memory import matrix
+from kernels.rules import Program
+from kernels.tile import make_store_tile, make_update_tile, make_update_vector
+
+UPDATE_SIGNATURE = "float64(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, {})"
+FLAT_SIGNATURE = "float64(int64, int64, int64, {}, int64, int64)"
+
+
+def _shape(dtype: Any) -> tuple[int, int, int, tuple[int, ...], int]:
+    """Item size, lanes, vectors of a full panel, rows of a tile per width, row multiple."""
+    cpu = target.current()
+    return np.dtype(dtype).itemsize, cpu.lanes(dtype), cpu.panel_vectors, cpu.tile_rows, cpu.row_multiple
+
+
+@functools.cache
+def make_forward(dtype: Any) -> Any:
+    """``forward(H, h_stride, m, n_in, W, n_out, bias, Z, z_stride)``: Z = H W + b."""
+    size, lanes, full, tile_rows, multiple = _shape(dtype)
+    tile = make_store_tile(dtype)
+
+    @inline
+    def forward(H, h_stride, m, n_in, W, n_out, bias, Z, z_stride):
+        rows = (n_in + multiple - 1) // multiple * multiple
+        total = (n_out + lanes - 1) // lanes
+        for first in range(0, total, full):
+            vectors = min(full, total - first)
+            step, column = tile_rows[vectors], first * lanes
+            for i in range(0, m, step):
+                tile(vectors, H + i * h_stride * size, h_stride, 1, W + column * rows * size, vectors * lanes, n_in,
+                     Z + (i * z_stride + column) * size, z_stride, bias + column * size)  # fmt: skip
+
+    return forward
+
+
+def compile_update(program: Program, dtype: Any) -> tuple[Any, Any]:
+    """Compile an optimizer: the update of a layer's weights fused with dW = H.T dZ, and the update of stored gradients.
+
+    Returns
+    -------
+    fused : callback
+        ``(H, h_stride, m, n_in, dZ, z_stride, n_out, W, slot_bytes, hyper, l2)``.
+    flat : callback
+        ``(P, G, n, scale, slot_bytes, hyper)`` for n parameters (whole vectors) with gradient ``scale * G``.
+    """
+    size, lanes, full, tile_rows, multiple = _shape(dtype)
+    tile, one_vector = make_update_tile(dtype, program), make_update_vector(dtype, program)
+    key = f"{dtype} {program.key}"
+
+    def fused(H, h_stride, m, n_in, dZ, z_stride, n_out, W, slot_bytes, hyper, l2):
+        rows = (n_in + multiple - 1) // multiple * multiple
+        total = (n_out + lanes - 1) // lanes
+        for first in range(0, total, full):
+            vectors = min(full, total - first)
+            step, column = tile_rows[vectors], first * lanes
+            for i in range(0, n_in, step):
+                tile(vectors, H + i * size, 1, h_stride, dZ + column * size, z_stride, m,
+                     W + (column * rows + i * vectors * lanes) * size, slot_bytes, hyper, l2)  # fmt: skip
+        return 0.0
+
+    def flat(P, G, n, scale, slot_bytes, hyper):
+        for i in range(0, n, lanes):
+            one_vector(P + i * size, G + i * size, scale, slot_bytes, hyper)
+        return 0.0
+
+    return (
+        callback(UPDATE_SIGNATURE.format(dtype), key)(fused),
+        callback(FLAT_SIGNATURE.format(dtype), key)(flat),
+    )
+
+
+@functools.cache
+def make_transpose(dtype: Any) -> Any:
+    """``transpose(W, n_in, n_out, WT)``: panels of W.T from panels of W, in blocks that stay in cache."""
+    size, lanes, full, _, multiple = _shape(dtype)
+    zero = np.dtype(dtype).type(0)
+    panel = full * lanes
+
+    @inline
+    def transpose(W, n_in, n_out, WT):
+        rows_in = (n_in + multiple - 1) // multiple * multiple
+        rows_out = (n_out + multiple - 1) // multiple * multiple
+        width_in = (n_in + lanes - 1) // lanes * lanes
+        width_out = (n_out + lanes - 1) // lanes * lanes
+        for o_first in range(0, n_out, panel):
+            o_width = min(panel, width_out - o_first)
+            source = matrix(W + o_first * rows_in * size, rows_in, o_width, zero)
+            for i_first in range(0, n_in, panel):
+                i_width = min(panel, width_in - i_first)
+                sink = matrix(WT + i_first * rows_out * size, rows_out, i_width, zero)
+                for o in range(min(o_width, n_out - o_first)):
+                    for i in range(min(i_width, n_in - i_first)):
+                        sink[o_first + o, i] = source[i_first + i, o]
+
+    return transpose
+
+
+@functools.cache
+def make_column_sums(dtype: Any) -> Any:
+    """``column_sums(dZ, z_stride, m, n, out)``: out[j] = sum over rows of dZ[:, j] (db)."""
+    zero = np.dtype(dtype).type(0)
+
+    @inline
+    def column_sums(dZ, z_stride, m, n, out):
+        rows, sums = matrix(dZ, m, z_stride, zero), matrix(out, 1, n, zero)[0]
+        sums[:] = zero
+        for i in range(m):
+            row = rows[i]
+            for j in range(n):
+                sums[j] += row[j]
+
+    return column_sums

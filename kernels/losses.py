@@ -1,0 +1,142 @@
+"""Loss functions by name: the sum of a mini-batch's losses, and the gradient with respect to the logits.
+
+Shapes: logits (m, n), labels (m,) int64 class numbers, dlogits (m, n). The gradient written is that of each row's own
+loss; the division by m happens outside. Adding one: write its kernel on arrays (plain loops, compiled by Numba), then
+call :func:`register`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+
+from kernels.jit import OPTIONS, callback, fingerprint, inline
+from kernels.memory import matrix, vector
+from kernels.softmax import make_jacobian, make_softmax
+
+SIGNATURE = "float64(int64, int64, int64, int64, int64, int64)"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss function; one of ``kernel`` and ``make_block`` is given.
+
+    Attributes
+    ----------
+    name : str
+        What settings call it.
+    kernel : callable, optional
+        ``kernel(logits, labels, dlogits) -> float``: writes the gradient of each row's loss into ``dlogits`` and
+        returns the sum of the losses; plain Python that Numba can compile.
+    make_block : callable, optional
+        ``make_block(dtype)`` gives ``block(logits, labels, dlogits, m, n, stride)`` on addresses, for built-in losses.
+    """
+
+    name: str
+    kernel: Callable[..., float] | None = None
+    make_block: Callable[[Any], Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """Names the code: changes whenever it does."""
+        return self.name if self.kernel is None else f"{self.name} {fingerprint(self.kernel)}"
+
+
+LOSSES: dict[str, Loss] = {}
+
+
+def register(loss: Loss) -> Loss:
+    """Make a loss known by its name; both engines and every setting then accept it.
+
+    Raises
+    ------
+    ValueError
+        When another loss has the name.
+    """
+    known = LOSSES.get(loss.name)
+    if known is not None and known.key != loss.key:
+        raise ValueError(f"another loss is called {loss.name!r}")
+    LOSSES[loss.name] = loss
+    return loss
+
+
+def compile_loss(loss: Loss, dtype: Any) -> Any:
+    """Callback ``(logits, labels, dlogits, m, n, stride)`` that returns the sum of the losses."""
+    block = loss.make_block(dtype) if loss.make_block is not None else _block_on_arrays(loss.kernel, dtype)
+    return callback(SIGNATURE, f"{dtype} {loss.key}")(block)
+
+
+def _block_on_arrays(kernel: Any, dtype: Any) -> Any:
+    """Give a kernel on arrays the interface of a block."""
+    compiled = kernel if hasattr(kernel, "py_func") else numba.njit(**OPTIONS)(kernel)
+    zero = np.dtype(dtype).type(0)
+
+    def block(logits, labels, dlogits, m, n, stride):
+        rows, gradients = matrix(logits, m, stride, zero), matrix(dlogits, m, stride, zero)
+        return compiled(rows[:, :n], vector(labels, m, np.int64(0)), gradients[:, :n])
+
+    return block
+
+
+def _make_cross_entropy(dtype: Any) -> Any:
+    """L = log sum_j exp(z_j) - z_y with the row maximum subtracted; dL/dz = softmax(z) - onehot(y)."""
+    softmax, zero = make_softmax(dtype), np.dtype(dtype).type(0)
+
+    def block(logits, labels, dlogits, m, n, stride):
+        softmax(logits, dlogits, m, n, stride)
+        Z, dZ, y = matrix(logits, m, stride, zero), matrix(dlogits, m, stride, zero), vector(labels, m, np.int64(0))
+        total = 0.0
+        for i in range(m):
+            # softmax at the largest logit is 1 / sum, so that row's log-sum-exp is top - log(softmax[top]).
+            z, best = Z[i], 0
+            for j in range(1, n):
+                if z[j] > z[best]:
+                    best = j
+            total += float(z[best]) - math.log(float(dZ[i, best])) - float(z[y[i]])
+            dZ[i, y[i]] -= dZ.dtype.type(1)
+        return total
+
+    return block
+
+
+def _make_squared_error(on_softmax: bool) -> Callable[[Any], Any]:
+    """L = 1/2 sum_j (p_j - onehot(y)_j)^2 with p = softmax(z), or p = z."""
+
+    def make_block(dtype: Any) -> Any:
+        softmax, jacobian, zero = make_softmax(dtype), make_jacobian(dtype), np.dtype(dtype).type(0)
+
+        @inline
+        def errors(outputs, labels, dlogits, m, n, stride):
+            P, dZ, y = matrix(outputs, m, stride, zero), matrix(dlogits, m, stride, zero), vector(labels, m, np.int64(0))
+            total = 0.0
+            for i in range(m):
+                for j in range(n):
+                    dZ[i, j] = P[i, j] - (1 if j == y[i] else 0)
+                    total += 0.5 * float(dZ[i, j]) ** 2
+            return total
+
+        def on_logits(logits, labels, dlogits, m, n, stride):
+            return errors(logits, labels, dlogits, m, n, stride)
+
+        def on_probabilities(logits, labels, dlogits, m, n, stride):
+            softmax(logits, logits, m, n, stride)  # nobody reads the logits after the loss
+            total = errors(logits, labels, dlogits, m, n, stride)
+            jacobian(dlogits, logits, m, n, stride)
+            return total
+
+        return on_probabilities if on_softmax else on_logits
+
+    return make_block
+
+
+for _loss in (
+    Loss("cross_entropy", make_block=_make_cross_entropy),
+    Loss("mse", make_block=_make_squared_error(on_softmax=True)),
+    Loss("mse_on_logits", make_block=_make_squared_error(on_softmax=False)),
+):
+    register(_loss)

@@ -1,0 +1,51 @@
+"""Raw memory inside kernels: addresses of arrays, arrays at addresses, and calls through a function's address.
+
+Activations, losses and optimizers are compiled one by one and called by the epoch through their addresses, so a
+new one costs its own compilation and no other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+@intrinsic
+def _pointer(typingctx: Any, address: Any, like: Any) -> Any:
+    """Typed pointer from an integer; ``like`` is a value of the element type."""
+    sig = types.CPointer(like)(address, like)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return sig, codegen
+
+
+@numba.njit
+def matrix(address, rows, columns, zero):
+    """Array of shape (rows, columns) over memory at ``address``; ``zero`` is a value of its element type."""
+    return numba.carray(_pointer(address, zero), (rows, columns))
+
+
+@numba.njit
+def vector(address, n, zero):
+    """Array of shape (n,) over memory at ``address``; ``zero`` is a value of its element type."""
+    return numba.carray(_pointer(address, zero), (n,))
+
+
+@intrinsic
+def invoke(typingctx: Any, address: Any, args: Any) -> Any:
+    """Call the C function at ``address`` with a tuple of integers and floats; it returns a float64."""
+    sig = types.float64(address, args)
+
+    def codegen(context: Any, builder: Any, sig: Any, values: Any) -> Any:
+        members = [context.get_value_type(t) for t in sig.args[1].types]
+        function_type = ir.FunctionType(ir.DoubleType(), members)
+        function = builder.inttoptr(values[0], function_type.as_pointer())
+        return builder.call(function, [builder.extract_value(values[1], i) for i in range(len(members))])
+
+    return sig, codegen

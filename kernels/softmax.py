@@ -1,0 +1,92 @@
+"""Softmax over rows, for losses and as a hidden activation with its full Jacobian.
+
+S[i, j] = exp(Z[i, j] - max_j Z[i, :]) / sum_j exp(...). Backward: dZ = S * (dS - sum_j dS S), the product of the
+Jacobian diag(s) - s s^T with dS, never formed. Arguments are addresses and element counts; rows are samples.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from kernels import target
+from kernels.jit import inline
+from kernels.memory import matrix
+from kernels.rules import exp, trace
+from kernels.tile import make_map_vector
+
+
+def on_arrays(Z: np.ndarray) -> np.ndarray:
+    """Softmax of each row of an array."""
+    e = np.exp(Z - Z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def no_derivative(z: Any, a: Any) -> Any:
+    """Softmax has a Jacobian per row, not an element-wise derivative."""
+    raise TypeError("softmax mixes the elements of a row: use its backward pass")
+
+
+@functools.cache
+def make_softmax(dtype: Any) -> Any:
+    """``softmax(Z, S, m, n, stride)``: S may be Z; padding becomes 0. A row with a NaN becomes NaN."""
+    size, lanes = np.dtype(dtype).itemsize, target.current().lanes(dtype)
+    zero = np.dtype(dtype).type(0)
+    vector_exp = make_map_vector(dtype, trace(lambda z, a, g: exp(z), ("z", "a", "g")))
+
+    @inline
+    def softmax(Z, S, m, n, stride):
+        source, sink = matrix(Z, m, stride, zero), matrix(S, m, stride, zero)
+        for i in range(m):
+            z, s = source[i], sink[i]
+            top = z[0]
+            for j in range(1, n):
+                top = max(top, z[j])
+            for j in range(n):
+                s[j] = z[j] - top
+            for j in range(0, n, lanes):
+                at = S + (i * stride + j) * size
+                vector_exp(at, 0, 0, at, n - j)
+            total = zero
+            for j in range(n):
+                total += s[j]
+            for j in range(n):
+                s[j] /= total
+
+    return softmax
+
+
+@functools.cache
+def make_jacobian(dtype: Any) -> Any:
+    """``jacobian(G, S, m, n, stride)``: G becomes S * (G - sum_j G S), row by row, in place."""
+    zero = np.dtype(dtype).type(0)
+
+    @inline
+    def jacobian(G, S, m, n, stride):
+        gradients, outputs = matrix(G, m, stride, zero), matrix(S, m, stride, zero)
+        for i in range(m):
+            g, s = gradients[i], outputs[i]
+            inner = zero
+            for j in range(n):
+                inner += g[j] * s[j]
+            for j in range(n):
+                g[j] = s[j] * (g[j] - inner)
+
+    return jacobian
+
+
+def make_hidden(dtype: Any) -> tuple[Any, Any]:
+    """Forward and backward of softmax as a hidden activation (see :mod:`kernels.activations`)."""
+    softmax, jacobian = make_softmax(dtype), make_jacobian(dtype)
+
+    def forward(Z, A, m, n, stride):
+        softmax(Z, A, m, n, stride)
+        return 0.0
+
+    def backward(G, Z, A, m, n, stride):
+        jacobian(G, A, m, n, stride)
+        return 0.0
+
+    return forward, backward
