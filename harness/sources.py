@@ -152,7 +152,7 @@ def _answer(url: str, connect_seconds: float, read_seconds: float) -> tuple[HTTP
     threading.Thread(target=ask, name="ablation-bench-download", daemon=True).start()
     if not (connect_seconds > 0 and waiting.wait(connect_seconds)):
         answer.add_done_callback(_abandon)
-        raise SourceError(f"no connection within {connect_seconds:.3g} s")
+        raise SourceError(f"no connection within {max(connect_seconds, 0):.3g} s")
     wait([answer], read_seconds)
     if not answer.done():
         answer.add_done_callback(_abandon)

@@ -46,6 +46,15 @@ def store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
     instruction.align = _element_bytes(value.type)
 
 
+def emit_prefetch(builder: ir.IRBuilder, address: ir.Value, for_write: bool) -> None:
+    """Ask for the cache line at an integer address."""
+    kind = ir.IntType(8).as_pointer()
+    function_type = ir.FunctionType(ir.VoidType(), [kind, I32, I32, I32])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    keep_in_all_levels, data = ir.Constant(I32, 3), ir.Constant(I32, 1)
+    builder.call(function, [builder.inttoptr(address, kind), ir.Constant(I32, int(for_write)), keep_in_all_levels, data])
+
+
 def _element_bytes(kind: ir.Type) -> int:
     element = kind.element if isinstance(kind, ir.VectorType) else kind
     return 4 if isinstance(element, ir.FloatType) else 8

@@ -18,7 +18,8 @@ from kernels.dense import make_column_sums, make_forward, make_transpose
 from kernels.dropout import key as dropout_key
 from kernels.dropout import make_dropout
 from kernels.jit import inline, kernel
-from kernels.memory import invoke, matrix, vector
+from kernels.memory import invoke, matrix, prefetch, vector
+from kernels.panels import ALIGNMENT_BYTES
 
 # Columns of the table. Addresses: W, BIAS parameters; WT transposed panels (0 for the first layer); H inputs of the
 # layer; Z pre-activations; A activations (may be Z); D what the next layer reads (A, or its copy after dropout);
@@ -27,7 +28,7 @@ N_IN, N_OUT, W, BIAS, WT, H, H_STRIDE, Z, A, D, STRIDE, G, GRAD_W, GRAD_B, W_SIZ
 COLUMNS = 16
 # Entries of ``units``: addresses of callbacks.
 ACTIVATION, ACTIVATION_BACK, LOSS, UPDATE, UPDATE_FLAT, KEEP = range(6)
-UNITS = 6
+AHEAD = 8  # rows between asking for a row of X and reading it
 
 
 @functools.cache
@@ -40,15 +41,19 @@ def make_epoch(dtype: str) -> tuple[Any, Any]:
     dropout = make_dropout(dtype)
 
     @inline
-    def gather(X, y, rows, scale, shift, table, labels):
-        """Copy a mini-batch into the first layer's input, scaled: x * scale + shift."""
-        sink = matrix(table[0, H], len(rows), table[0, H_STRIDE], zero)
-        n_in = table[0, N_IN]
-        for i in range(len(rows)):
-            source, row = X[rows[i]], sink[i]
+    def gather(X, y, order, start, m, scale, shift, table, labels):
+        """Copy m rows of a mini-batch into the first layer's input, scaled: x * scale + shift."""
+        sink = matrix(table[0, H], m, table[0, H_STRIDE], zero)
+        n_in, row_bytes, base = table[0, N_IN], X.strides[0], X.ctypes.data
+        for i in range(m):
+            # Rows lie anywhere in the data: asked for AHEAD rows early, 64 x 784 take 4 us instead of 12.
+            soon = base + order[min(start + i + AHEAD, len(order) - 1)] * row_bytes
+            for line in range(0, row_bytes, ALIGNMENT_BYTES):
+                prefetch(soon + line)
+            source, row = X[order[start + i]], sink[i]
             for j in range(n_in):
                 row[j] = real(source[j]) * scale[j] + shift[j]
-            labels[i] = y[rows[i]]
+            labels[i] = y[order[start + i]]
 
     @inline
     def forward(table, units, m, seed, step, threshold, keep_scale):
@@ -69,9 +74,9 @@ def make_epoch(dtype: str) -> tuple[Any, Any]:
         t = table[-1]
         logits = matrix(t[Z], m, t[STRIDE], zero)
         for i in range(m):
-            best = 0
+            row, best = logits[i], 0
             for j in range(1, t[N_OUT]):
-                if logits[i, j] > logits[i, best] or (np.isnan(logits[i, best]) and not np.isnan(logits[i, j])):
+                if row[j] > row[best] or (row[best] != row[best] and row[j] == row[j]):
                     best = j
             predictions[i] = best
 
@@ -159,9 +164,8 @@ def make_epoch(dtype: str) -> tuple[Any, Any]:
         keep_scale = real(1.0 / (1.0 - dropout_probability))
         total, correct, steps = 0.0, 0, 0
         for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            m = len(rows)
-            gather(X, y, rows, scale, shift, table, labels)
+            m = min(batch_size, len(order) - start)
+            gather(X, y, order, start, m, scale, shift, table, labels)
             forward(table, units, m, dropout_seed, steps, threshold, keep_scale)
             predict(table, m, predictions)
             for i in range(m):
@@ -186,9 +190,8 @@ def make_epoch(dtype: str) -> tuple[Any, Any]:
     def evaluate(X, y, rows, batch_size, scale, shift, table, units, labels, predictions):
         total = 0.0
         for start in range(0, len(rows), batch_size):
-            batch = rows[start : start + batch_size]
-            m = len(batch)
-            gather(X, y, batch, scale, shift, table, labels)
+            m = min(batch_size, len(rows) - start)
+            gather(X, y, rows, start, m, scale, shift, table, labels)
             forward(table, units, m, 0, 0, 0, one)
             predict(table, m, predictions[start : start + m])
             t = table[-1]
@@ -198,7 +201,7 @@ def make_epoch(dtype: str) -> tuple[Any, Any]:
     @kernel(key=f"gradients {dtype}")
     def gradients(X, y, rows, scale, shift, table, units, labels, l2, zeros, keep_bytes):
         m = len(rows)
-        gather(X, y, rows, scale, shift, table, labels)
+        gather(X, y, rows, 0, m, scale, shift, table, labels)
         forward(table, units, m, 0, 0, 0, one)
         t = table[-1]
         invoke(units[LOSS], (t[Z], labels.ctypes.data, t[G], m, t[N_OUT], t[STRIDE]))

@@ -13,6 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from kernels.emit import emit_prefetch
+
 
 @intrinsic
 def _pointer(typingctx: Any, address: Any, like: Any) -> Any:
@@ -35,6 +37,18 @@ def matrix(address, rows, columns, zero):
 def vector(address, n, zero):
     """Array of shape (n,) over memory at ``address``; ``zero`` is a value of its element type."""
     return numba.carray(_pointer(address, zero), (n,))
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, to be read soon; any address will do."""
+    sig = types.void(types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        emit_prefetch(builder, args[0], for_write=False)
+        return context.get_dummy_value()
+
+    return sig, codegen
 
 
 @intrinsic

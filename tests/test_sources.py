@@ -163,7 +163,10 @@ def stall(handler):
 
 
 FAILURES = {
-    "a web page": (lambda handler: send(handler, b"\n<html>log in</html>", kind="text/html; charset=utf-8"), "web page"),
+    "a web page": (
+        lambda handler: send(handler, b"\n<html>log in</html>", kind="text/html; charset=utf-8"),
+        "web page",
+    ),
     "a web page in disguise": (lambda handler: send(handler, b"\n <!DOCTYPE html>"), "web page"),
     "not found": (lambda handler: send(handler, b"no", status=404), "answered 404"),
     "server error": (lambda handler: send(handler, b"no", status=503), "answered 503"),

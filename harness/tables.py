@@ -1,0 +1,383 @@
+"""Tables of runs: from plain records to data frames, and from those to CSV, Markdown and the terminal.
+
+Pure functions; reading and writing files is left to ``harness.store``, statistics to ``harness.stats``. A diverged or
+failed run keeps its line in ``runs.csv`` and is counted in the summary, but never averaged; a done run whose numbers
+are NaN is not passed over either: its mean is NaN or, for the test accuracy, an error.
+
+A "row" is one run (keys: `RUN_COLUMNS`, the settings, `RESULT_COLUMNS`) or one epoch of one run (`HISTORY_COLUMNS` and
+the norms of each layer). A "summary" has one line per variant.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harness.stats import Interval, differences, holm, mean_interval, sign_flip_p
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+Row = Mapping[str, Any]
+
+RUN_COLUMNS = ("run_id", "study", "variant", "seed", "status", "reason", "dataset", "engine", "precision", "jobs")
+RESULT_COLUMNS = (
+    *("test_accuracy", "test_loss", "test_f1_macro", "val_accuracy", "best_val_accuracy", "best_val_epoch"),
+    *("train_accuracy", "train_loss", "epochs_done", "train_seconds", "seconds_per_epoch", "eval_seconds"),
+    *("compile_seconds", "data_fingerprint", "code_version"),
+)
+HISTORY_COLUMNS = (
+    *("run_id", "variant", "seed", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+    *("lr", "penalty", "train_seconds"),
+)
+SUMMARY_COLUMNS = (
+    *("variant", "n", "diverged", "failed"),
+    *("test_accuracy", "test_accuracy_std", "test_accuracy_low", "test_accuracy_high"),
+    *("difference", "difference_low", "difference_high", "difference_n", "p_value", "p_holm"),
+    *("seconds_per_epoch", "train_seconds", "val_accuracy", "test_f1_macro"),
+)
+TEXT_COLUMNS = frozenset(  # never guessed to be numbers, whatever they look like
+    {"run_id", "study", "variant", "status", "reason", "dataset", "engine", "precision", "hidden"}
+    | {"data_fingerprint", "code_version"}
+)
+MISSING = "–"
+
+
+def runs_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """One line per run, in the order given: `RUN_COLUMNS`, the settings as they first appear, `RESULT_COLUMNS`.
+
+    Lists of layer widths are written ``128x64``, an empty one ``none``; whole numbers stay whole beside a None.
+    """
+    return _frame(rows, RUN_COLUMNS, RESULT_COLUMNS)
+
+
+def history_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """One line per epoch of each run, in the order given: `HISTORY_COLUMNS`, then the norms by kind and layer.
+
+    A network with fewer layers than the deepest one has NaN for the norms of the layers it lacks.
+    """
+    rows = list(rows)
+    extra = {key: None for row in rows for key in row if key not in HISTORY_COLUMNS}
+    return _frame(rows, (*HISTORY_COLUMNS, *sorted(extra, key=_natural)), ())
+
+
+def summary_frame(
+    runs: pd.DataFrame, variants: Sequence[str], baseline: str | None, factors: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Compare variants: one line per name in ``variants``, in that order, whether it has runs or not.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As from `runs_frame`.
+    variants : names
+        Runs of other variants do not appear.
+    baseline : str, optional
+        The variant that the others are compared with, seed by seed; without it the comparisons are NaN.
+    factors : names of columns of ``runs``
+        Settings to show beside the variant's name.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, the factors, then the rest of `SUMMARY_COLUMNS`. ``n``, ``diverged``, ``failed`` count runs by
+        status; all else is over done runs. ``test_accuracy_low`` and ``_high`` bound the 95% Student t interval of
+        the mean, ``difference_low`` and ``_high`` that of the mean paired difference over ``difference_n`` seeds.
+        ``p_value`` is the sign-flip test's, ``p_holm`` is corrected for the number of variants tested.
+        ``seconds_per_epoch`` is a median, ``train_seconds``, ``val_accuracy`` and ``test_f1_macro`` are means.
+
+    Raises
+    ------
+    ValueError
+        If a variant has two runs of one seed, two values of one factor, or a done run without a test accuracy.
+    """
+    import pandas as pd
+
+    groups = {str(name): group for name, group in runs.groupby("variant", sort=False)}
+    nothing = runs.iloc[:0]
+    done = {name: group[group["status"] == "done"] for name, group in groups.items()}
+    accuracies = {name: _by_seed(group, name) for name, group in done.items()}
+    reference = accuracies.get(baseline, {}) if baseline is not None else {}
+    lines = []
+    for variant in variants:
+        group, finished = groups.get(variant, nothing), done.get(variant, nothing)
+        own = accuracies.get(variant, {})
+        accuracy = mean_interval(own.values())
+        pairs = differences(own, reference) if variant != baseline else []
+        difference = mean_interval(pairs)
+        lines.append(
+            {
+                "variant": variant,
+                **{factor: _constant(group, factor, variant) for factor in factors},
+                "n": len(finished),
+                "diverged": int((group["status"] == "diverged").sum()),
+                "failed": int((group["status"] == "failed").sum()),
+                "test_accuracy": accuracy.mean,
+                "test_accuracy_std": accuracy.std,
+                "test_accuracy_low": accuracy.low,
+                "test_accuracy_high": accuracy.high,
+                "difference": difference.mean,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
+                "difference_n": difference.n,
+                "p_value": sign_flip_p(pairs),
+                "p_holm": math.nan,
+                "seconds_per_epoch": _median(finished["seconds_per_epoch"]),
+                "train_seconds": _mean(finished["train_seconds"]),
+                "val_accuracy": _mean(finished["val_accuracy"]),
+                "test_f1_macro": _mean(finished["test_f1_macro"]),
+            }
+        )
+    tested = [line for line in lines if not math.isnan(line["p_value"])]
+    for line, p in zip(tested, holm(line["p_value"] for line in tested), strict=True):
+        line["p_holm"] = p
+    summary: pd.DataFrame = pd.DataFrame(lines, columns=["variant", *factors, *SUMMARY_COLUMNS[1:]])
+    return summary
+
+
+def summary_markdown(summary: pd.DataFrame, runs: pd.DataFrame, title: str, baseline: str | None = None) -> str:
+    """Write a summary as a Markdown text: title, what was run, the table, and how to read it.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        As from `summary_frame`.
+    runs : DataFrame
+        The runs it summarises; data set, fingerprint, seeds and jobs are read from it.
+    title : str
+        The heading.
+    baseline : str, optional
+        The variant that the summary compares with.
+
+    Returns
+    -------
+    str
+        Ends with a newline. Names are escaped: none can break the table or be read as markup.
+    """
+    columns = _cells(summary, baseline)
+    lines = [
+        f"# {_markdown(title)}",
+        "",
+        f"- Data set: {_facts(runs, 'dataset')}, fingerprint {_facts(runs, 'data_fingerprint')}",
+        f"- Runs: {len(runs)}, over {_seeds(runs)}",
+        f"- Jobs at a time: {_facts(runs, 'jobs')}; engine: {_facts(runs, 'engine')}, {_facts(runs, 'precision')}",
+        "",
+        "| " + " | ".join(_markdown(header) for header in columns) + " |",
+        "|" + "|".join(" :-- " if header in ("Variant", *_factors(summary)) else " --: " for header in columns) + "|",
+    ]
+    lines += ["| " + " | ".join(map(_markdown, cells)) + " |" for cells in zip(*columns.values(), strict=True)]
+    return "\n".join([*lines, "", _markdown(_legend(summary, baseline)), ""])
+
+
+def terminal_table(summary: pd.DataFrame, title: str, baseline: str | None = None) -> Table:
+    """Lay a summary out for a terminal of 100 columns; long names are folded, factors are left out.
+
+    The baseline's line is bold, and says so in place of a difference. Names are shown as they are, never as markup.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = _cells(summary.drop(columns=_factors(summary)), baseline)
+    columns.pop("p", None)
+    table = Table(title=Text(visible(title)), caption=Text(_legend(summary, baseline)), box=box.SIMPLE_HEAD)
+    for header in columns:
+        if header == "Variant":
+            table.add_column(header, overflow="fold")
+        else:
+            table.add_column(Text(header.replace("s per", "s per\n")), justify="right", no_wrap=True)
+    for variant, *cells in zip(*columns.values(), strict=True):
+        style = "bold" if baseline is not None and variant == visible(baseline) else None
+        table.add_row(*map(Text, (variant, *cells)), style=style)
+    return table
+
+
+def to_csv(frame: pd.DataFrame) -> bytes:
+    r"""UTF-8 CSV whose numbers and texts read back exactly: shortest exact floats, ``\n`` line ends, NaN empty."""
+    # A lone carriage return ends a line for most readers, but is not in itself a reason to quote for Python's writer.
+    returns = any("\r" in value for column in frame for value in (column, *frame[column]) if isinstance(value, str))
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+    text: str = frame.to_csv(index=False, lineterminator="\n", quoting=quoting)
+    return text.encode("utf-8")
+
+
+def from_csv(data: bytes) -> pd.DataFrame:
+    """Read what `to_csv` wrote: floats exactly, and `TEXT_COLUMNS` as texts, be a variant called ``NA`` or ``0.10``."""
+    import pandas as pd
+
+    header = next(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
+    return pd.read_csv(
+        io.BytesIO(data),
+        dtype={name: "str" for name in header if name in TEXT_COLUMNS},
+        keep_default_na=False,
+        na_values={name: [""] for name in header if name not in TEXT_COLUMNS},
+        float_precision="round_trip",
+    )
+
+
+def visible(name: str) -> str:
+    """Return the name on one line: unprintable characters (line ends, escapes, direction marks) as backslash codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+
+
+def _frame(rows: Iterable[Row], head: Sequence[str], tail: Sequence[str]) -> pd.DataFrame:
+    """Make a data frame of head, the other keys in order of appearance, tail; absent values are missing."""
+    import pandas as pd
+
+    rows = list(rows)
+    between = {key: None for row in rows for key in row if key not in head and key not in tail}
+    columns = {name: _column([row.get(name) for row in rows]) for name in (*head, *between, *tail)}
+    frame: pd.DataFrame = pd.DataFrame(columns)
+    return frame
+
+
+def _column(values: list[Any]) -> pd.Series[Any]:
+    """One column: lists of widths as words, whole numbers beside None or NaN as nullable integers."""
+    import pandas as pd
+
+    plain = [("x".join(map(str, v)) or "none") if isinstance(v, (list, tuple)) else v for v in values]
+    known = [value for value in plain if not _missing(value)]
+    whole = bool(known) and all(
+        isinstance(value, (int, np.integer)) and value is not True and value is not False for value in known
+    )
+    if whole and len(known) < len(plain):
+        plain = [None if _missing(value) else value for value in plain]
+    column: pd.Series[Any] = pd.Series(plain, dtype="Int64" if whole else None)
+    return column
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Sort key that puts ``grad_norm_10`` after ``grad_norm_9``."""
+    stem, _, number = name.rpartition("_")
+    return (stem, int(number)) if number.isdigit() else (name, 0)
+
+
+def _by_seed(done: pd.DataFrame, variant: str) -> dict[int, float]:
+    """Test accuracy of each seed."""
+    seeds = [int(seed) for seed in done["seed"]]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"variant {variant!r} has more than one done run of a seed: {sorted(seeds)}")
+    return dict(zip(seeds, map(float, done["test_accuracy"]), strict=True))
+
+
+def _constant(group: pd.DataFrame, factor: str, variant: str) -> Any:
+    """Return the one value that a factor has in a variant; None without runs."""
+    values = group[factor].unique()
+    if len(values) > 1:
+        raise ValueError(f"variant {variant!r} has several values of {factor}: {list(values)}")
+    return values[0] if len(values) else None
+
+
+def _mean(column: pd.Series[float]) -> float:
+    """Mean that a NaN makes NaN; NaN of nothing."""
+    return math.fsum(column) / len(column) if len(column) else math.nan
+
+
+def _median(column: pd.Series[float]) -> float:
+    """Median that a NaN makes NaN; NaN of nothing."""
+    return float(np.median(column.to_numpy(dtype=np.float64))) if len(column) else math.nan
+
+
+def _factors(summary: pd.DataFrame) -> list[str]:
+    """Columns that are settings."""
+    return [name for name in summary.columns if name not in SUMMARY_COLUMNS]
+
+
+def _cells(summary: pd.DataFrame, baseline: str | None) -> dict[str, list[str]]:
+    """Header -> one text per variant; columns that would say nothing are left out."""
+    compared = baseline is not None
+    lines = summary.to_dict("records")
+    columns = {"Variant": [visible(str(line["variant"])) for line in lines]}
+    for factor in _factors(summary):
+        columns[factor] = [_scalar(line[factor]) for line in lines]
+    columns["Runs"] = [str(line["n"]) for line in lines]
+    for status in ("diverged", "failed"):
+        if summary[status].any():
+            columns[status.capitalize()] = [str(line[status]) for line in lines]
+    columns["Test accuracy"] = [_with_margin(line, "test_accuracy", "n", "") for line in lines]
+    if compared:
+        columns["Difference"] = [
+            "baseline" if line["variant"] == baseline else _with_margin(line, "difference", "difference_n", "+")
+            for line in lines
+        ]
+        if any(line["difference_n"] != line["n"] for line in lines if line["variant"] != baseline):
+            columns["Pairs"] = [MISSING if line["variant"] == baseline else str(line["difference_n"]) for line in lines]
+        columns["p"] = [_probability(line["p_value"]) for line in lines]
+        columns["p (Holm)"] = [_probability(line["p_holm"]) for line in lines]
+    columns["s per epoch"] = [_seconds(line["seconds_per_epoch"]) for line in lines]
+    columns["s per run"] = [_seconds(line["train_seconds"]) for line in lines]
+    return columns
+
+
+def _with_margin(line: Mapping[Any, Any], name: str, n: str, sign: str) -> str:
+    """``0.8921 ± 0.0012``: a mean and half the width of its interval."""
+    interval = Interval(line[n], line[name], math.nan, line[f"{name}_low"], line[f"{name}_high"])
+    if math.isnan(interval.mean):
+        return MISSING
+    text = f"{round(interval.mean, 4) + 0.0:{sign}.4f}"  # + 0.0 turns -0.0 into 0.0
+    return text if math.isnan(interval.low) else f"{text} ± {(interval.high - interval.low) / 2:.4f}"
+
+
+def _scalar(value: Any) -> str:
+    """One setting's value."""
+    return MISSING if _missing(value) else visible(str(value))
+
+
+def _missing(value: Any) -> bool:
+    """Whether a value is None, NaN or pandas' NA."""
+    return value is None or str(value) in ("nan", "<NA>") and not isinstance(value, str)
+
+
+def _probability(p: float) -> str:
+    """Format a p value to three places."""
+    return MISSING if math.isnan(p) else "<0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def _seconds(seconds: float) -> str:
+    """Seconds to three significant digits, without an exponent."""
+    if math.isnan(seconds):
+        return MISSING
+    places = 2 - math.floor(math.log10(seconds)) if seconds > 0 else 0
+    return f"{seconds:.{min(max(places, 0), 6)}f}"
+
+
+def _facts(runs: pd.DataFrame, column: str) -> str:
+    """List the distinct values of a column."""
+    return ", ".join(_markdown(_scalar(value)) for value in runs[column].unique()) or MISSING
+
+
+def _seeds(runs: pd.DataFrame) -> str:
+    """How many seeds, and which."""
+    seeds = sorted({int(seed) for seed in runs["seed"]})
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"
+    names = f" ({', '.join(map(str, seeds))})" if seeds else ""
+    return f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'}{names}"
+
+
+def _legend(summary: pd.DataFrame, baseline: str | None) -> str:
+    """How to read the table, as one paragraph."""
+    text = "Test accuracy: mean over done runs ± half the width of its 95% Student t interval."
+    if baseline is not None:
+        text += f" Difference: the same for the paired difference, seed by seed, from {visible(baseline)}."
+        text += " p: exact sign-flip test; p (Holm): corrected for the number of variants."
+        pairs = int(summary["difference_n"].max()) if len(summary) else 0
+        if pairs:
+            text += f" {pairs} pairs cannot give a p below {_probability(2 / 2**pairs)}."
+    if (summary[["diverged", "failed"]] > 0).any(axis=None):
+        text += " Diverged and failed runs are counted, not averaged."
+    return text + " Seconds: training steps only; median per epoch, mean per run."
+
+
+def _markdown(text: str) -> str:
+    """Return the text with everything escaped that Markdown or HTML would read as markup."""
+    escaped = re.sub(r"([\\|`*\[\]~$#])", r"\\\1", html.escape(visible(text), quote=False))
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
