@@ -36,6 +36,7 @@ from harness.formats import Bytes, DamageError, DatasetSpec, Decoded, decode, di
 CACHE_VARIABLE = "ABLATION_BENCH_CACHE"
 CACHE_FORMAT = 1  # of entries and source records; another number makes old ones void
 ARRAYS = ("X.npy", "y.npy")
+SPLIT_KINDS = ("80/10/10", "official")
 STALE_SECONDS = 24 * 3600  # after which a killed process's workspace is swept away
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -229,9 +230,6 @@ def make_split(dataset: Dataset, kind: str = "80/10/10", seed: int = 0, limit: i
     if limit is not None and not 1 <= limit <= len(train):
         raise UserError(f"limit {limit} is not allowed: the training part has {len(train)} images, so 1..{len(train)}")
     return Split(train[:limit], val, test)
-
-
-SPLIT_KINDS = ("80/10/10", "official")
 
 
 def _stratified(y: Bytes, n_tenths: int, rng: np.random.Generator) -> list[npt.NDArray[np.int64]]:

@@ -252,7 +252,7 @@ def debian(spec: DatasetSpec, folder: Path) -> tuple[Path, ...]:
     Raises
     ------
     SourceError
-        With the last error line of ``apt-get``.
+        With the first error line of ``apt-get``.
     """
     missing = [tool for tool in ("apt-get", "dpkg-deb") if not shutil.which(tool)]
     if missing:
@@ -309,11 +309,11 @@ def _apt(home: Path, deadline: float, *command: str) -> str:
 
 
 def _complaint(stderr: str) -> str:
-    """Pick the last error line that apt printed, or else its last warning."""
+    """Pick the first error line that apt printed, or else its first warning."""
     for letter in "EW":
         lines = [line[3:] for line in stderr.splitlines() if line.startswith(f"{letter}: ")]
         if lines:
-            return lines[-1].strip()
+            return lines[0].strip()
     return stderr.strip()
 
 

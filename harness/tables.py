@@ -16,6 +16,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -188,7 +189,8 @@ def terminal_table(summary: pd.DataFrame, title: str, baseline: str | None = Non
 
     columns = _cells(summary.drop(columns=_factors(summary)), baseline)
     columns.pop("p", None)
-    table = Table(title=Text(visible(title)), caption=Text(_legend(summary, baseline)), box=box.SIMPLE_HEAD)
+    caption = Text(_legend(summary, baseline), justify="left")
+    table = Table(title=Text(visible(title)), caption=caption, box=box.SIMPLE_HEAD)
     for header in columns:
         if header == "Variant":
             table.add_column(header, overflow="fold")
@@ -211,15 +213,13 @@ def to_csv(frame: pd.DataFrame) -> bytes:
 
 def from_csv(data: bytes) -> pd.DataFrame:
     """Read what `to_csv` wrote: floats exactly, and `TEXT_COLUMNS` as texts, be a variant called ``NA`` or ``0.10``."""
-    import pandas as pd
-
-    header = next(csv.reader(io.StringIO(data.decode("utf-8"), newline="")))
-    return pd.read_csv(
-        io.BytesIO(data),
-        dtype={name: "str" for name in header if name in TEXT_COLUMNS},
-        keep_default_na=False,
-        na_values={name: [""] for name in header if name not in TEXT_COLUMNS},
-        float_precision="round_trip",
+    header, *lines = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
+    texts = zip(*lines, strict=True) if lines else ((),) * len(header)
+    return _assemble(
+        {
+            name: column if name in TEXT_COLUMNS else map(_parse, column)
+            for name, column in zip(header, texts, strict=True)
+        }
     )
 
 
@@ -230,13 +230,27 @@ def visible(name: str) -> str:
 
 def _frame(rows: Iterable[Row], head: Sequence[str], tail: Sequence[str]) -> pd.DataFrame:
     """Make a data frame of head, the other keys in order of appearance, tail; absent values are missing."""
-    import pandas as pd
-
     rows = list(rows)
     between = {key: None for row in rows for key in row if key not in head and key not in tail}
-    columns = {name: _column([row.get(name) for row in rows]) for name in (*head, *between, *tail)}
-    frame: pd.DataFrame = pd.DataFrame(columns)
+    return _assemble({name: [row.get(name) for row in rows] for name in (*head, *between, *tail)})
+
+
+def _assemble(columns: Mapping[str, Iterable[Any]]) -> pd.DataFrame:
+    """Make a data frame of columns."""
+    import pandas as pd
+
+    frame: pd.DataFrame = pd.DataFrame({name: _column(list(values)) for name, values in columns.items()})
     return frame
+
+
+def _parse(text: str) -> Any:
+    """Read a number, a truth value, nothing or, failing these, the text itself."""
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _column(values: list[Any]) -> pd.Series[Any]:
@@ -245,12 +259,8 @@ def _column(values: list[Any]) -> pd.Series[Any]:
 
     plain = [("x".join(map(str, v)) or "none") if isinstance(v, (list, tuple)) else v for v in values]
     known = [value for value in plain if not _missing(value)]
-    whole = bool(known) and all(
-        isinstance(value, (int, np.integer)) and value is not True and value is not False for value in known
-    )
-    if whole and len(known) < len(plain):
-        plain = [None if _missing(value) else value for value in plain]
-    column: pd.Series[Any] = pd.Series(plain, dtype="Int64" if whole else None)
+    whole = all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in known)
+    column: pd.Series[Any] = pd.Series(plain, dtype="Int64" if known and whole and len(known) < len(plain) else None)
     return column
 
 
@@ -298,7 +308,7 @@ def _cells(summary: pd.DataFrame, baseline: str | None) -> dict[str, list[str]]:
     columns = {"Variant": [visible(str(line["variant"])) for line in lines]}
     for factor in _factors(summary):
         columns[factor] = [_scalar(line[factor]) for line in lines]
-    columns["Runs"] = [str(line["n"]) for line in lines]
+    columns["n"] = [str(line["n"]) for line in lines]
     for status in ("diverged", "failed"):
         if summary[status].any():
             columns[status.capitalize()] = [str(line[status]) for line in lines]
@@ -333,12 +343,14 @@ def _scalar(value: Any) -> str:
 
 def _missing(value: Any) -> bool:
     """Whether a value is None, NaN or pandas' NA."""
-    return value is None or str(value) in ("nan", "<NA>") and not isinstance(value, str)
+    import pandas as pd
+
+    return bool(pd.isna(value))
 
 
 def _probability(p: float) -> str:
-    """Format a p value to three places."""
-    return MISSING if math.isnan(p) else "<0.001" if p < 0.0005 else f"{p:.3f}"
+    """Format a p value to three significant digits."""
+    return MISSING if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3g}"
 
 
 def _seconds(seconds: float) -> str:
@@ -365,12 +377,12 @@ def _seeds(runs: pd.DataFrame) -> str:
 
 def _legend(summary: pd.DataFrame, baseline: str | None) -> str:
     """How to read the table, as one paragraph."""
-    text = "Test accuracy: mean over done runs ± half the width of its 95% Student t interval."
+    text = "Test accuracy: mean over the n done runs ± half the width of its 95% Student t interval."
     if baseline is not None:
         text += f" Difference: the same for the paired difference, seed by seed, from {visible(baseline)}."
-        text += " p: exact sign-flip test; p (Holm): corrected for the number of variants."
+        text += " p: sign-flip test; p (Holm): corrected for the number of variants."
         pairs = int(summary["difference_n"].max()) if len(summary) else 0
-        if pairs:
+        if 0 < pairs < 7:  # from 7 pairs on, single comparisons can reach 0.016
             text += f" {pairs} pairs cannot give a p below {_probability(2 / 2**pairs)}."
     if (summary[["diverged", "failed"]] > 0).any(axis=None):
         text += " Diverged and failed runs are counted, not averaged."

@@ -8,7 +8,8 @@ on the way in and out, in panels inside.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ Weights = Sequence[tuple[np.ndarray, np.ndarray]]
 
 # Rows of one step of an evaluation: enough to reuse a panel of weights often, few enough for the cache.
 EVALUATION_ROWS = 256
+SLOW_SECONDS = 0.5  # longer than any loading from the cache: it was compiled
 
 
 class _Units:
@@ -75,6 +77,9 @@ class Engine:
         self._optimizer = _lookup("optimizer", model.optimizer, OPTIMIZERS)
         self._activation = _lookup("activation", model.activation, ACTIVATIONS)
         self._loss = _lookup("loss", model.loss, LOSSES)
+        unknown = set(model.settings) - set(self._optimizer.settings)
+        if unknown:
+            raise ValueError(f"{model.optimizer} has no setting {sorted(unknown)}")
         shapes = list(zip(model.sizes[:-1], model.sizes[1:], strict=True))
         if [w.shape for w, _ in weights] != shapes or [b.shape for _, b in weights] != [(n,) for _, n in shapes]:
             raise ValueError(f"weights of shapes {[w.shape for w, _ in weights]} for a network of sizes {model.sizes}")
@@ -193,6 +198,8 @@ class Engine:
         EpochResult
             Running mean loss and accuracy; ``finite`` is false when a loss was not finite, where the epoch stopped.
         """
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size}: must be at least 1")
         X, y, order = self._inputs(X, y, order)
         n_steps = -(-len(order) // batch_size)
         if len(lr) != n_steps:
@@ -208,17 +215,19 @@ class Engine:
             self._zeros.ctypes.data, self._row_bytes, (self._params.shape[0] - 1) * self._row_bytes,
         )  # fmt: skip
         self._steps += steps
-        count = max(seen, 1)
-        return EpochResult(total / count, correct / count, steps, bool(np.isfinite(total)))
+        if not seen:
+            return EpochResult(float("nan"), float("nan"), 0, True)
+        return EpochResult(total / seen, correct / seen, steps, bool(np.isfinite(total)))
 
     def evaluate(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Evaluation:
         """Mean loss (without penalty) and the most likely class of the rows ``indices``; dropout off."""
         X, y, indices = self._inputs(X, y, indices)
         self._reserve(EVALUATION_ROWS)
         predictions = np.zeros(len(indices), np.int64)
+        logits = np.zeros((len(indices), self.model.sizes[-1]), self.dtype)
         total = self._evaluate(X, y, indices, EVALUATION_ROWS, self._scale, self._shift, self._table_without_dropout(),
-                               self._units, self._labels, predictions)  # fmt: skip
-        return Evaluation(total / len(indices) if len(indices) else float("nan"), predictions)
+                               self._units, self._labels, predictions, logits)  # fmt: skip
+        return Evaluation(total / len(indices) if len(indices) else float("nan"), predictions, logits)
 
     def gradients(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """(dW, db) per layer of the mean loss of one batch plus its L2 term; dropout off, no clipping."""
@@ -246,6 +255,29 @@ class Engine:
         table = self._table.copy()
         table[1:, epoch.H] = table[:-1, epoch.A]
         return table
+
+
+def compile_all(needs: Sequence[tuple[str, str, str, str]], announce: Callable[[int, int], None]) -> None:
+    """Compile the kernels of many runs, or load them from the cache, so that other processes find them there.
+
+    Parameters
+    ----------
+    needs : sequence of (activation, loss, optimizer, dtype)
+        Names, one tuple per kind of run.
+    announce : callable
+        Called with (done, in all) after each that had to be compiled.
+    """
+    for done, (activation, loss, optimizer, dtype) in enumerate(needs):
+        start = time.perf_counter()
+        model = Model((1, 1, 1), activation=activation, loss=loss, optimizer=optimizer)
+        one = np.ones(1)
+        engine = Engine(model, [(np.ones((1, 1)), one), (np.ones((1, 1)), one)], dtype, one, one)
+        X, y, rows = np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int64)
+        engine.train_epoch(X, y, rows, 1, np.zeros(0))
+        engine.evaluate(X, y, rows)
+        engine.gradients(X, y, np.zeros(1, np.int64))
+        if time.perf_counter() - start > SLOW_SECONDS:
+            announce(done + 1, len(needs))
 
 
 def _lookup(what: str, name: str, registry: dict[str, Any]) -> Any:

@@ -187,7 +187,7 @@ def make_epoch(dtype: str) -> tuple[Any, Any]:
         return total, correct, steps, len(order)
 
     @kernel(key=f"evaluate {dtype}")
-    def evaluate(X, y, rows, batch_size, scale, shift, table, units, labels, predictions):
+    def evaluate(X, y, rows, batch_size, scale, shift, table, units, labels, predictions, logits):
         total = 0.0
         for start in range(0, len(rows), batch_size):
             m = min(batch_size, len(rows) - start)
@@ -195,6 +195,7 @@ def make_epoch(dtype: str) -> tuple[Any, Any]:
             forward(table, units, m, 0, 0, 0, one)
             predict(table, m, predictions[start : start + m])
             t = table[-1]
+            logits[start : start + m] = matrix(t[Z], m, t[STRIDE], zero)[:, : t[N_OUT]]
             total += invoke(units[LOSS], (t[Z], labels.ctypes.data, t[G], m, t[N_OUT], t[STRIDE]))
         return total
 

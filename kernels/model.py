@@ -114,3 +114,4 @@ class Evaluation:
 
     loss: float
     predictions: np.ndarray
+    logits: np.ndarray

@@ -68,7 +68,7 @@ def cache(tmp_path, monkeypatch) -> pathlib.Path:
     """An empty cache, no data folder, and a data set "tiny" that is published nowhere."""
     monkeypatch.setenv(data.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.delenv("ABLATION_BENCH_DATA", raising=False)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setitem(DATASETS, "tiny", TINY)
     return tmp_path / "cache"
 
@@ -353,7 +353,7 @@ CACHE_DAMAGE = {
     "other shape": lambda entry: np.save(entry / "X.npy", np.zeros((37, 15), np.uint8)),
     "a pickle": put_a_pickle,
     "an object array": put_an_object_array,
-    "a file in its place": lambda entry: (shutil.rmtree(entry), entry.mkdir()),
+    "an empty folder": lambda entry: (shutil.rmtree(entry), entry.mkdir()),
 }
 
 
@@ -590,7 +590,7 @@ def test_a_limit_below_one_is_refused(limit):
 
 
 def test_an_unknown_split_and_a_negative_seed_are_refused():
-    with pytest.raises(UserError, match="unknown split 'oficial' .did you mean 'official'"):
+    with pytest.raises(UserError, match=r"unknown split 'oficial' .did you mean 'official'"):
         make_split(SEVEN_HUNDRED, "oficial")
     with pytest.raises(UserError, match="split seed -1"):
         make_split(SEVEN_HUNDRED, seed=-1)

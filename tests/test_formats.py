@@ -230,7 +230,7 @@ MEMBER_DAMAGE = {
     "no test batch": (without("test_batch.bin"), "without test_batch.bin"),
     "short batch": (
         replaced("data_batch_2.bin", lambda raw: raw[:-19]),
-        "data_batch_2.bin has 114 bytes, expected 133",
+        "has 114 bytes, expected 133",
     ),
     "long batch": (replaced("test_batch.bin", lambda raw: raw + b"\0" * 19), "test_batch.bin has 172 bytes"),
     "label": (replaced("data_batch_3.bin", lambda raw: b"\x03" + raw[1:]), "label 3"),

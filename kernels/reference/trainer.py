@@ -136,6 +136,7 @@ class Engine:
     def evaluate(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Evaluation:
         """Return mean loss and predictions for the rows of X that the indices name; dropout is off, nothing changes."""
         total, predictions = 0.0, np.empty(len(indices), np.int64)
+        all_logits = np.empty((len(indices), self.model.sizes[-1]), self.dtype)
         with np.errstate(all="ignore"):
             for start in _batch_starts(len(indices), CHUNK_ROWS):
                 rows = indices[start : start + CHUNK_ROWS]
@@ -143,7 +144,8 @@ class Engine:
                 logits = self.network.forward(inputs)  # (m, n_in) -> (m, k)
                 total += self.loss.total(logits, targets)
                 predictions[start : start + CHUNK_ROWS] = predict(logits)  # (m, k) -> (m,)
-        return Evaluation(_mean(total, len(indices)), predictions)
+                all_logits[start : start + CHUNK_ROWS] = logits
+        return Evaluation(_mean(total, len(indices)), predictions, all_logits)
 
     def gradients(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> list[tuple[Array, Array]]:
         """Return (dW, db) per layer for these rows as one batch: mean loss and L2, no dropout, no clipping."""

@@ -1,0 +1,128 @@
+"""The files of a study: tables of exactly the runs that were asked for, made from run folders and nothing else.
+
+``runs.csv``, ``history.csv``, ``summary.csv``, ``summary.md``, ``details.npz`` (what figures and reports need beyond the tables),
+``environment.json`` and ``figures/``. They can be made again at any time.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.files import write_atomic
+from harness.network import Array
+from harness.store import StoredRun
+from harness.study import Study
+from harness.tables import history_frame, runs_frame, summary_frame, summary_markdown, to_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DETAILS_BYTES = 5_000_000  # details.npz is committed: first-layer weights are left out beyond this
+LIBRARIES = ("numpy", "numba", "llvmlite", "joblib", "pandas", "scipy", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a study: a run with what is known of it; ``stored`` is None for a failed one."""
+
+    variant: str
+    row: dict[str, Any]
+    stored: StoredRun | None
+
+
+def write(folder: Path, study: Study, entries: Sequence[Entry], environment: Mapping[str, Any]) -> pd.DataFrame:
+    """Write all files of a study into ``folder``; returns the summary.
+
+    Raises
+    ------
+    UserError
+        When a file cannot be written.
+    """
+    variants = list(study.variants)
+    runs = runs_frame([entry.row for entry in entries])
+    history = history_frame(
+        [
+            {"run_id": entry.row["run_id"], "variant": entry.variant, "seed": entry.row["seed"], **record}
+            for entry in entries
+            if entry.stored is not None
+            for record in entry.stored.history
+        ]
+    )
+    factors = [key for key in study.factor_keys if key in runs]
+    summary = summary_frame(runs, variants, study.baseline, factors)
+    write_atomic(folder / "runs.csv", to_csv(runs))
+    write_atomic(folder / "history.csv", to_csv(history))
+    write_atomic(folder / "summary.csv", to_csv(summary))
+    write_atomic(folder / "summary.md", summary_markdown(summary, runs, study.title, study.baseline).encode())
+    write_atomic(folder / "details.npz", _details(variants, entries))
+    write_atomic(folder / "environment.json", json.dumps(environment, indent=1, sort_keys=True).encode())
+    _write_figures(folder / "figures", study, history)
+    return summary
+
+
+def _write_figures(folder: Path, study: Study, history: pd.DataFrame) -> None:
+    from harness.plots import learning_curves, save
+
+    for metric in ("val_accuracy", "val_loss"):
+        save(learning_curves(history, list(study.variants), metric, study.title), folder, metric)
+
+
+def _details(variants: Sequence[str], entries: Sequence[Entry]) -> bytes:
+    """Per cell: confusion matrices summed over seeds; of the first seed, surest errors and first-layer weights."""
+    arrays: dict[str, Array] = {"variants": np.array(variants)}
+    pictures: dict[str, Array] = {}
+    for i, variant in enumerate(variants):
+        runs = [e.stored for e in entries if e.variant == variant and e.stored is not None and e.row["status"] == "done"]
+        loaded = [run.arrays() for run in runs]
+        if loaded:
+            arrays[f"confusion_{i}"] = np.sum([part["confusion"] for part in loaded], axis=0)
+            arrays[f"surest_errors_{i}"] = loaded[0]["surest_errors"]
+            pictures[f"first_layer_{i}"] = loaded[0]["first_layer"]
+    with_pictures = _npz({**arrays, **pictures})
+    return with_pictures if len(with_pictures) <= DETAILS_BYTES else _npz(arrays)
+
+
+def _npz(arrays: Mapping[str, Array]) -> bytes:
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
+    return data.getvalue()
+
+
+def environment(command: Sequence[str], jobs: int, data_source: str) -> dict[str, Any]:
+    """Facts about this machine and this request that a reader of the tables needs; nothing personal."""
+    from kernels import target
+
+    cpu = target.current()
+    return {
+        "command": " ".join(command),
+        "jobs": jobs,
+        "data_source": data_source,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "vector_bytes": cpu.vector_bytes,
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "ablation_bench": metadata.version("ablation-bench"),
+        "implementation": sys.implementation.name,
+    }
+
+
+def _cpu_name() -> str:
+    """The CPU's own name for itself, or LLVM's."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

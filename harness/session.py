@@ -1,0 +1,246 @@
+"""One request from start to end: find data, see what is already there, run the rest, write tables, show the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from harness import data, outputs, runner, store
+from harness.config import RunConfig
+from harness.data import Dataset
+from harness.events import Listener
+from harness.files import require_writable
+from harness.outputs import Entry
+from harness.progress import Progress
+from harness.study import Run, Study
+from harness.version import code_version, run_id
+from harness.worker import Outcome, Task
+
+DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command asks for.
+
+    Attributes
+    ----------
+    study : Study
+        With the request's changes applied.
+    command : tuple of str
+        Words that make the same request again.
+    out : Path
+        Folder of results.
+    data_dir : Path or None
+        Folder of data sets.
+    jobs : int or None
+        Runs at a time; None for the cores this process may use.
+    fresh : bool
+        Whether to make again what is stored.
+    """
+
+    study: Study
+    command: tuple[str, ...]
+    out: Path = Path("results")
+    data_dir: Path | None = None
+    jobs: int | None = None
+    fresh: bool = False
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where runs are stored, for all studies."""
+        return self.out / "runs"
+
+    @property
+    def folder(self) -> Path:
+        """Where this request's tables go."""
+        return self.out / self.study.name / self.study.folder_name()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request against what is stored: its runs with their names, and those already there."""
+
+    dataset: Dataset
+    runs: list[tuple[str, Run]]
+    stored: dict[str, store.StoredRun]
+
+    @property
+    def missing(self) -> list[tuple[str, Run]]:
+        """Runs to be made, in order."""
+        return [(name, run) for name, run in self.runs if name not in self.stored]
+
+
+def make_plan(request: Request) -> Plan:
+    """Find the data and see which runs are stored.
+
+    Raises
+    ------
+    UserError
+        When the data cannot be found, or leaves no images to train on.
+    """
+    configs = list(request.study.variants.values())
+    dataset = data.find(configs[0].dataset, request.data_dir)
+    for settings in {config.data: None for config in configs}:
+        data.make_split(dataset, settings.split, settings.split_seed, settings.limit)
+    runs = [(run_id(run.config, dataset.fingerprint), run) for run in request.study.runs()]
+    stored = {}
+    if not request.fresh:
+        for name, _ in runs:
+            found = store.load_run(request.runs_folder, name)
+            if found is not None:
+                stored[name] = found
+    return Plan(dataset, runs, stored)
+
+
+def dry_run(request: Request) -> int:
+    """Say what a request would do."""
+    plan = make_plan(request)
+    console = Console(highlight=False, soft_wrap=True)
+    _introduce(console, request, plan)
+    for name, config in request.study.variants.items():
+        changed = {key: value for key, value in config.flat().items() if key in request.study.factor_keys}
+        console.print(Text(f"  {name}: " + ", ".join(f"{key} = {value}" for key, value in changed.items())))
+    return DONE
+
+
+def run(request: Request) -> int:
+    """Carry a request out; returns the exit status.
+
+    Raises
+    ------
+    UserError
+        When the request cannot be carried out; nothing has been run then.
+    """
+    console = Console(highlight=False)
+    plan = make_plan(request)
+    jobs = request.jobs or _cores()
+    require_writable(request.runs_folder, "--out")
+    require_writable(request.folder, "--out")
+    store.sweep(request.runs_folder)
+    _introduce(console, request, plan)
+    failures: dict[str, Outcome] = {}
+    if plan.missing:
+        interrupted = _make(request, plan, jobs, console, failures)
+        if interrupted:
+            kept = sum(store.load_run(request.runs_folder, name) is not None for name, _ in plan.runs)
+            console.print(Text(f"Stopped. {kept} of {len(plan.runs)} runs are kept; the same command goes on with the rest."))
+            return INTERRUPTED
+    return _report(request, plan, jobs, console, failures)
+
+
+def _introduce(console: Console, request: Request, plan: Plan) -> None:
+    study, dataset = request.study, plan.dataset
+    console.print(Text(f"{study.name}: {study.question or study.title}"), soft_wrap=True)
+    console.print(Text(f"{dataset.name} from {dataset.source}"), soft_wrap=True)
+    if dataset.warning:
+        console.print(Text(f"warning: {dataset.warning}", style="yellow"), soft_wrap=True)
+    settings = next(iter(study.variants.values())).data
+    split = data.make_split(dataset, settings.split, settings.split_seed, settings.limit)
+    parts = " / ".join(f"{len(part):,}" for part in (split.train, split.val, split.test))
+    console.print(
+        Text(
+            f"{parts} images to train, validate, test; {len(plan.runs)} runs: {len(study.variants)} variants"
+            f" x {study.seeds} seeds, {len(plan.stored)} already stored"
+        ),
+        soft_wrap=True,
+    )
+
+
+def _make(request: Request, plan: Plan, jobs: int, console: Console, failures: dict[str, Outcome]) -> bool:
+    """Make the missing runs; returns whether Ctrl-C stopped it."""
+    missing = plan.missing
+    jobs = min(jobs, len(missing))
+    pool, news = None, Listener()
+    try:
+        pool = runner.Pool(jobs)
+        _compile(missing, console)
+        tasks = [_task(request, plan, name, each, jobs, news) for name, each in missing]
+        with Progress(console, {name: each.config.epochs for name, each in missing}) as progress:
+            for outcome in runner.run(tasks, pool, lambda: progress.update(news.drain())):
+                progress.finish(outcome.run_id, outcome.status)
+                if outcome.status == "failed":
+                    failures[outcome.run_id] = outcome
+                    progress.note(f"run {outcome.run_id} failed: {outcome.reason}")
+        pool.close()
+    except KeyboardInterrupt:
+        if pool is not None:
+            pool.kill()
+        return True
+    except BaseException:
+        if pool is not None:
+            pool.kill()
+        raise
+    finally:
+        news.close()
+    return False
+
+
+def _compile(missing: Sequence[tuple[str, Run]], console: Console) -> None:
+    """Compile what the runs need, once, before workers look for it in the cache on disk."""
+    configs = {_kernels(run.config): run.config for _, run in missing if run.config.engine == "numba"}
+    if not configs:
+        return
+    from kernels.engine import compile_all
+
+    start = time.perf_counter()
+
+    def announce(done: int, total: int) -> None:
+        console.print(Text(f"Compiling kernels for this machine, once: {done} of {total} …"))
+
+    compile_all(list(configs), announce)
+    seconds = time.perf_counter() - start
+    if seconds > 2:
+        console.print(Text(f"Compiled in {seconds:.1f} s; later runs find it in the cache."))
+
+
+def _kernels(config: RunConfig) -> tuple[str, str, str, str]:
+    """What decides which kernels a run needs."""
+    return config.activation, config.loss, config.optimizer.name, config.precision
+
+
+def _task(request: Request, plan: Plan, name: str, run: Run, jobs: int, news: Listener) -> Task:
+    circumstances = {"jobs": jobs, "data_fingerprint": plan.dataset.fingerprint, "code_version": code_version()}
+    return Task(name, run.variant, run.config, plan.dataset, request.runs_folder.absolute(), request.study.extensions,
+                circumstances, news.address)  # fmt: skip
+
+
+def _report(request: Request, plan: Plan, jobs: int, console: Console, failures: dict[str, Outcome]) -> int:
+    """Write and show the tables; returns the exit status."""
+    from harness.tables import terminal_table
+
+    entries = [_entry(request, plan, name, run, failures) for name, run in plan.runs]
+    environment = outputs.environment(request.command, jobs, plan.dataset.source)
+    summary = outputs.write(request.folder, request.study, entries, environment)
+    console.print(terminal_table(summary, request.study.title, request.study.baseline))
+    console.print(Text(f"Tables and figures: {request.folder}"), soft_wrap=True)
+    bad = sum(entry.row["status"] == "failed" for entry in entries)
+    if bad:
+        console.print(Text(f"{bad} of {len(entries)} runs failed; the same command tries them again."), soft_wrap=True)
+    return SOME_FAILED if bad else DONE
+
+
+def _entry(request: Request, plan: Plan, name: str, run: Run, failures: dict[str, Outcome]) -> Entry:
+    """The row of one run, read back from disk, or saying why there is none."""
+    labels = {"study": request.study.name, "variant": run.variant}
+    stored = plan.stored.get(name)
+    if stored is None and name not in failures:
+        stored = store.load_run(request.runs_folder, name)
+    if stored is not None:
+        return Entry(run.variant, {**stored.row, **labels}, stored)
+    reason = failures[name].reason if name in failures else "its folder disappeared"
+    row = {"run_id": name, "status": "failed", "reason": reason, **run.config.flat(), **labels}
+    row |= {"data_fingerprint": plan.dataset.fingerprint, "code_version": code_version()}
+    return Entry(run.variant, row, None)
+
+
+def _cores() -> int:
+    """Cores this process may use, by affinity and control group."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
