@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,9 +105,9 @@ def environment(command: Sequence[str], jobs: int, data_source: str) -> dict[str
 
     cpu = target.current()
     return {
-        "command": " ".join(command),
+        "command": shlex.join(command).replace(str(Path.home()), "~"),
         "jobs": jobs,
-        "data_source": data_source,
+        "data_source": data_source.replace(str(Path.home()), "~"),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),

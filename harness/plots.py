@@ -36,6 +36,7 @@ METRICS = {
     "train_accuracy": "Training accuracy (fraction of images)",
     "train_loss": "Training loss (mean per image)",
 }
+BANDS = "Lines: mean over runs. Bands: 95% t interval of the mean."
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # their number shares no factor with the colours', so pairs do not recur
 DPI = 150
@@ -130,7 +131,7 @@ def learning_curves(
     history : DataFrame
         As from ``tables.history_frame``.
     variants : names
-        Those to draw; the place in this list decides the looks.
+        Those to draw; the place in this list decides the looks. One without a run in the history is left out.
     metric : str
         A key of `METRICS`.
     title : str
@@ -152,12 +153,13 @@ def learning_curves(
 
     drawn = curves(history, variants, metric)
     low, high, logarithmic = _limits(drawn, loss=metric.endswith("loss"))
-    names = [_label(name, curve, low, high) for name, curve in zip(variants, drawn, strict=True)]
+    names = [_label(name, curve, low, high) for name, curve in zip(variants, drawn, strict=True) if curve.runs]
     with _settings():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
         for position, curve in enumerate(drawn):
-            _draw(axes, curve, position)
+            if curve.runs:
+                _draw(axes, curve, position)
         if logarithmic:
             axes.set_yscale("log")
         axes.set_ylim(low, high)
@@ -169,7 +171,7 @@ def learning_curves(
         axes.set_ylabel(METRICS[metric])
         axes.set_title("\n".join(textwrap.wrap(visible(title), 75)), loc="left", parse_math=False)
         if axes.collections:
-            figure.supxlabel("Lines: mean over runs. Bands: 95% t interval of the mean.", fontsize=7.5, color="0.4")
+            figure.supxlabel(BANDS, x=0.01, ha="left", fontsize=7.5, color="0.4")
         _legend(figure, axes, names)
     return figure
 
@@ -242,7 +244,7 @@ def _limits(drawn: Sequence[Curve], loss: bool) -> tuple[float, float, bool]:
     low = max(float(points.min()), lowest - span / 2) - 0.05 * span
     high = min(float(points.max()), highest + span / 2) + 0.05 * span
     if logarithmic:
-        return math.exp(low), math.exp(high), True
+        return max(math.exp(low), 1e-300), math.exp(high), True
     if loss:
         return max(low, min(bottom, 0.0)), high, False
     return max(low, -0.02), min(high, 1.02), False

@@ -21,6 +21,7 @@ from harness.study import Run, Study
 from harness.version import code_version, run_id
 from harness.worker import Outcome, Task
 
+PLAIN_WIDTH = 110
 DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
 
 
@@ -101,11 +102,12 @@ def make_plan(request: Request) -> Plan:
 def dry_run(request: Request) -> int:
     """Say what a request would do."""
     plan = make_plan(request)
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     _introduce(console, request, plan)
     for name, config in request.study.variants.items():
         changed = {key: value for key, value in config.flat().items() if key in request.study.factor_keys}
-        console.print(Text(f"  {name}: " + ", ".join(f"{key} = {value}" for key, value in changed.items())))
+        settings = ", ".join(f"{key} = {value}" for key, value in changed.items())
+        console.print(Text(f"  {name}: {settings}"), soft_wrap=True)
     return DONE
 
 
@@ -117,7 +119,7 @@ def run(request: Request) -> int:
     UserError
         When the request cannot be carried out; nothing has been run then.
     """
-    console = Console(highlight=False)
+    console = _console()
     plan = make_plan(request)
     jobs = request.jobs or _cores()
     require_writable(request.runs_folder, "--out")
@@ -132,6 +134,12 @@ def run(request: Request) -> int:
             console.print(Text(f"Stopped. {kept} of {len(plan.runs)} runs are kept; the same command goes on with the rest."))
             return INTERRUPTED
     return _report(request, plan, jobs, console, failures)
+
+
+def _console() -> Console:
+    """Standard output; a fixed width where it is no terminal, since nobody can say how wide a file is."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def _introduce(console: Console, request: Request, plan: Plan) -> None:
@@ -187,16 +195,19 @@ def _compile(missing: Sequence[tuple[str, Run]], console: Console) -> None:
     if not configs:
         return
     from kernels.engine import compile_all
+    from kernels.jit import cache_folder
 
+    if not cache_folder().is_dir():
+        console.print(Text("Compiling kernels for this machine, once (10 to 30 s) …"))
     start = time.perf_counter()
 
     def announce(done: int, total: int) -> None:
-        console.print(Text(f"Compiling kernels for this machine, once: {done} of {total} …"))
+        console.print(Text(f"Compiled kernels for {done} of {total} kinds of run"))
 
     compile_all(list(configs), announce)
     seconds = time.perf_counter() - start
     if seconds > 2:
-        console.print(Text(f"Compiled in {seconds:.1f} s; later runs find it in the cache."))
+        console.print(Text(f"Compiling took {seconds:.1f} s; later commands find the kernels in the cache."))
 
 
 def _kernels(config: RunConfig) -> tuple[str, str, str, str]:

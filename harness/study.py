@@ -120,7 +120,7 @@ class Study:
             Run(name, config.with_seed(seed)) for seed in range(self.seeds) for name, config in self.variants.items()
         ]
 
-    @property
+    @functools.cached_property
     def factor_keys(self) -> list[str]:
         """Dotted keys in which variants differ, in the order of the settings.
 

@@ -254,13 +254,14 @@ def _parse(text: str) -> Any:
 
 
 def _column(values: list[Any]) -> pd.Series[Any]:
-    """One column: lists of widths as words, whole numbers beside None or NaN as nullable integers."""
+    """One column: lists of widths as words, whole numbers beside None or NaN as nullable integers, all None as NaN."""
     import pandas as pd
 
     plain = [("x".join(map(str, v)) or "none") if isinstance(v, (list, tuple)) else v for v in values]
     known = [value for value in plain if not _missing(value)]
     whole = all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in known)
-    column: pd.Series[Any] = pd.Series(plain, dtype="Int64" if known and whole and len(known) < len(plain) else None)
+    dtype = None if len(known) == len(plain) or not whole else "Int64" if known else "float64"
+    column: pd.Series[Any] = pd.Series(plain, dtype=dtype)
     return column
 
 

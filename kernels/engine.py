@@ -173,7 +173,7 @@ class Engine:
         y = np.asarray(y, np.int64)
         if len(y) and not (0 <= y.min() and y.max() < self.model.sizes[-1]):
             raise ValueError(f"labels must lie in [0, {self.model.sizes[-1]})")
-        return np.ascontiguousarray(X), np.ascontiguousarray(y), indices
+        return _read_only(X), _read_only(y), indices
 
     def train_epoch(
         self, X: np.ndarray, y: np.ndarray, order: np.ndarray, batch_size: int, lr: np.ndarray, dropout_seed: int = 0
@@ -255,6 +255,13 @@ class Engine:
         table = self._table.copy()
         table[1:, epoch.H] = table[:-1, epoch.A]
         return table
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A contiguous read-only view: Numba compiles for each kind of array, and memory maps of data are read-only."""
+    view = np.ascontiguousarray(array).view(np.ndarray)[:]
+    view.flags.writeable = False
+    return view
 
 
 def compile_all(needs: Sequence[tuple[str, str, str, str]], announce: Callable[[int, int], None]) -> None:
