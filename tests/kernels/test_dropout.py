@@ -15,7 +15,7 @@ def test_both_engines_hash_alike():
     key = dropout.key(123456789012345, 7, 2)
     compiled = np.array([dropout.element_hash(key, i) for i in elements])
     assert compiled.dtype.kind in "ui"
-    mask = reference.keep_mask((10, 100), 0.25, 123456789012345, 7, 2)
+    mask = reference.keep_mask(reference.mask_key(123456789012345, 7, 2), (10, 100), 0.25)
     np.testing.assert_array_equal(mask.ravel(), compiled >= int(0.25 * 2**32))
 
 
