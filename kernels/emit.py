@@ -1,7 +1,7 @@
 """From rules to vector instructions: LLVM IR for the programs of :mod:`kernels.rules`, one vector at a time.
 
-A value is a vector of ``lanes`` floats in a register, in float32 or float64. Vector functions that LLVM lacks (exp,
-tanh, erf) are written out here: float32 as polynomials good to 2 units in the last place, so that they cost a few
+A value is a vector of ``lanes`` floats in a register, in float32 or float64. Functions that LLVM lacks (exp, tanh,
+erf) are written out here: float32 as polynomials good to 2 units in the last place, so that they cost a few
 cycles per vector; float64 takes erf from the C library, lane by lane, since only checks run in float64.
 """
 
@@ -52,7 +52,9 @@ def emit_prefetch(builder: ir.IRBuilder, address: ir.Value, for_write: bool) -> 
     function_type = ir.FunctionType(ir.VoidType(), [kind, I32, I32, I32])
     function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
     keep_in_all_levels, data = ir.Constant(I32, 3), ir.Constant(I32, 1)
-    builder.call(function, [builder.inttoptr(address, kind), ir.Constant(I32, int(for_write)), keep_in_all_levels, data])
+    builder.call(
+        function, [builder.inttoptr(address, kind), ir.Constant(I32, int(for_write)), keep_in_all_levels, data]
+    )
 
 
 def _element_bytes(kind: ir.Type) -> int:
@@ -84,15 +86,19 @@ class Vectors:
         return self.builder.call(function, values)
 
     def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Sum."""
         return self.builder.fadd(a, b, flags=FLAGS)
 
     def sub(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Difference."""
         return self.builder.fsub(a, b, flags=FLAGS)
 
     def mul(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Product."""
         return self.builder.fmul(a, b, flags=FLAGS)
 
     def div(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Quotient, exact: no reciprocal estimates."""
         return self.builder.fdiv(a, b, flags=FLAGS)
 
     def lt(self, a: ir.Value, b: ir.Value) -> ir.Value:
@@ -100,12 +106,15 @@ class Vectors:
         return self.builder.fcmp_ordered("<", a, b)
 
     def where(self, condition: ir.Value, a: ir.Value, b: ir.Value) -> ir.Value:
+        """The lanes of a where the condition holds, else those of b."""
         return self.builder.select(condition, a, b)
 
     def abs(self, a: ir.Value) -> ir.Value:
+        """Absolute value."""
         return self.intrinsic("fabs", a)
 
     def sqrt(self, a: ir.Value) -> ir.Value:
+        """Square root."""
         return self.intrinsic("sqrt", a)
 
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:

@@ -1,8 +1,8 @@
 """The compiled engine: owns a network's memory and hands it to the compiled epoch.
 
-It has the interface of :class:`kernels.reference.Engine`, the same mathematics in plain NumPy, and gives the same results
-within rounding. Shapes: X (N, n_in), y (N,), indices (k,); W (n_in, n_out) and b (n_out,) per layer in plain layout
-on the way in and out, in panels inside.
+It has the interface of :class:`kernels.reference.Engine`, the same mathematics in plain NumPy, and gives the same
+results within rounding. Shapes: X (N, n_in), y (N,), indices (k,); W (n_in, n_out) and b (n_out,) per layer, in plain
+layout on the way in and out, in panels inside.
 """
 
 from __future__ import annotations
@@ -167,11 +167,11 @@ class Engine:
         if X.ndim != 2 or X.shape[1] != self.model.sizes[0] or y.shape != (len(X),):
             raise ValueError(f"X {X.shape}, y {y.shape}: expected (N, {self.model.sizes[0]}) and (N,)")
         indices = np.ascontiguousarray(indices, np.int64)
-        if len(indices) and not (0 <= indices.min() and indices.max() < len(X)):
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(X)):
             raise ValueError(f"indices must lie in [0, {len(X)})")
         X = X if X.dtype == np.uint8 else np.asarray(X, self.dtype)
         y = np.asarray(y, np.int64)
-        if len(y) and not (0 <= y.min() and y.max() < self.model.sizes[-1]):
+        if len(y) and (y.min() < 0 or y.max() >= self.model.sizes[-1]):
             raise ValueError(f"labels must lie in [0, {self.model.sizes[-1]})")
         return _read_only(X), _read_only(y), indices
 
@@ -209,8 +209,8 @@ class Engine:
         t = np.arange(self._steps + 1, self._steps + n_steps + 1)
         tables = [self._optimizer.table(lr, t, self.model.settings, self.dtype, biases) for biases in (False, True)]
         total, correct, steps, seen = self._train(
-            X, y, order, batch_size, self._scale, self._shift, self._table, self._units, self._labels, self._predictions,
-            tables[0].ctypes.data, tables[1].ctypes.data, tables[0].shape[1], float(self.model.l2),
+            X, y, order, batch_size, self._scale, self._shift, self._table, self._units, self._labels,
+            self._predictions, tables[0].ctypes.data, tables[1].ctypes.data, tables[0].shape[1], float(self.model.l2),
             float(self.model.dropout), np.uint64(dropout_seed), float(self.model.clip_norm or 0.0),
             self._zeros.ctypes.data, self._row_bytes, (self._params.shape[0] - 1) * self._row_bytes,
         )  # fmt: skip

@@ -32,8 +32,8 @@ AHEAD = 8  # rows between asking for a row of X and reading it
 
 
 @functools.cache
-def make_epoch(dtype: str) -> tuple[Any, Any]:
-    """Compiled ``train`` and ``evaluate`` for one dtype; see the comments at their arguments."""
+def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
+    """Compiled ``train``, ``evaluate`` and ``gradients`` for one dtype."""
     size = np.dtype(dtype).itemsize
     real = np.dtype(dtype).type
     zero, one = real(0), real(1)

@@ -2,19 +2,20 @@
 
 Numba's own cache looks at the one file that holds a function. Our kernels are put together from several files,
 closures and generated code, so that rule would serve stale code. Here compiled code lies in a folder named after a
-digest of every source file of this package and of the versions of numba, llvmlite and numpy; any edit opens a new folder. What
-a factory closes over is named by the caller (``key``) and becomes part of the file's name.
+digest of every source file of this package and of the versions of numba, llvmlite and numpy; any edit opens a new
+folder. What a factory closes over is named by the caller (``key``) and becomes part of the file's name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import llvmlite
 import numba
@@ -25,8 +26,9 @@ from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 
 # No nnan and no ninf: a diverging run must be seen. No reassoc: Numba puts these flags on every instruction of a
-# kernel, and the rounding trick in the exponential (kernels.emit) would be simplified away. error_model 'python' would put a zero-division branch into
-# every loop that divides and keep it from being vectorised (233 us against 25 us for Adam on 100,000 weights).
+# kernel, and the rounding trick in the exponential (kernels.emit) would be simplified away. error_model 'python' would
+# put a zero-division branch into every loop that divides and keep it from being vectorised (233 us against 25 us for
+# Adam on 100,000 weights).
 FASTMATH = {"nsz", "contract"}
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": FASTMATH, "nogil": True, "boundscheck": False}
 
@@ -74,7 +76,7 @@ class _Locator(caching._CacheLocator):
 
 
 class _CacheImpl(caching.CompileResultCacheImpl):
-    _locator_classes = (_Locator,)
+    _locator_classes: ClassVar[list[Any]] = [_Locator]
 
 
 class _Cache(caching.FunctionCache):
@@ -91,14 +93,20 @@ class _Cache(caching.FunctionCache):
         except Exception:  # a torn or foreign file, whatever it holds: compile again
             return None
 
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # a torn index: begin a new one; a full disk: go without
+            with contextlib.suppress(Exception):
+                self.flush()
+                super().save_overload(sig, data)
+
 
 def _with_cache(compiled: Any, py_func: Callable[..., Any], key: str) -> Any:
     """Give a dispatcher or a callback our on-disk cache; without a writable folder it goes without."""
     py_func.kernel_key = key  # type: ignore[attr-defined]
-    try:
+    with contextlib.suppress(RuntimeError):  # Numba: "no locator available"
         compiled._cache = _Cache(py_func)
-    except RuntimeError:  # Numba: "no locator available"
-        pass
     return compiled
 
 

@@ -112,7 +112,11 @@ def _make_squared_error(on_softmax: bool) -> Callable[[Any], Any]:
 
         @inline
         def errors(outputs, labels, dlogits, m, n, stride):
-            P, dZ, y = matrix(outputs, m, stride, zero), matrix(dlogits, m, stride, zero), vector(labels, m, np.int64(0))
+            P, dZ, y = (
+                matrix(outputs, m, stride, zero),
+                matrix(dlogits, m, stride, zero),
+                vector(labels, m, np.int64(0)),
+            )
             total = 0.0
             for i in range(m):
                 for j in range(n):

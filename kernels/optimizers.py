@@ -41,10 +41,11 @@ class Optimizer:
     name : str
         What settings call it.
     rule : callable
-        ``rule(w, g, slots, h) -> (w, slots)``, element-wise; ``slots`` is a tuple, ``h`` has the scalars as attributes.
+        ``rule(w, g, slots, h) -> (w, slots)``, element-wise; ``slots`` is a tuple, ``h`` has the scalars as
+        attributes.
     scalars : callable
-        ``scalars(lr, t, settings) -> dict`` of the step's scalars; ``lr`` and the step counter ``t`` (from 1) are numbers
-        or arrays with one entry per step.
+        ``scalars(lr, t, settings) -> dict`` of the step's scalars; ``lr`` and the step counter ``t`` (from 1) are
+        numbers or arrays with one entry per step.
     n_slots : int
         Numbers of memory per weight.
     settings : mapping of str to Setting
@@ -80,7 +81,9 @@ class Optimizer:
         probe = self.scalars(0.37, 3.0, self.with_defaults({}))
         return f"{self.program.key} {sorted(probe.items())} {self.weights_only}"
 
-    def table(self, lr: np.ndarray, t: np.ndarray, settings: Mapping[str, float], dtype: Any, biases: bool) -> np.ndarray:
+    def table(
+        self, lr: np.ndarray, t: np.ndarray, settings: Mapping[str, float], dtype: Any, biases: bool
+    ) -> np.ndarray:
         """Scalars of many steps, shape (steps, scalars), as kernels read them."""
         values = self.scalars(np.asarray(lr, float), np.asarray(t, float), self.with_defaults(settings))
         columns = [

@@ -62,7 +62,7 @@ def _panels(n_out: int, dtype: Any) -> list[tuple[int, int]]:
 
 
 def pack(W: np.ndarray, out: np.ndarray) -> None:
-    """Write W, shape (n_in, n_out), into the panels ``out`` (1-D, of :func:`packed_size`), in place; padding becomes 0."""
+    """In place: write W (n_in, n_out) into the panels ``out`` (1-D, of :func:`packed_size`); padding becomes 0."""
     n_in, n_out = W.shape
     rows = padded_rows(n_in)
     out[:] = 0

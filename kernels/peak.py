@@ -26,13 +26,13 @@ def _chains() -> int:
 
 @functools.cache
 def _make_spin(dtype: str) -> Any:
-    lanes, fma = target.current().lanes(dtype), target.current().fma
+    lanes, fma = target.current().lanes(np.dtype(dtype)), target.current().fma
 
     @intrinsic
-    def spin(typingctx, count, seed):  # type: ignore[no-untyped-def]
+    def spin(typingctx, count, seed):
         sig = seed(types.int64, seed)
 
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):
             v = typed(builder, dtype, lanes, fma)
             factor, before = splat(builder, args[1], v.type), builder.block
             body, after = builder.append_basic_block("spin"), builder.append_basic_block("spin.end")
@@ -42,7 +42,10 @@ def _make_spin(dtype: str) -> Any:
             chains = [builder.phi(v.type) for _ in range(_chains())]
             new = [v.multiply_add(chain, factor, factor) for chain in chains]
             k_next = builder.add(k, int64(1))
-            for phi, start, value in [(k, int64(0), k_next), *((c, factor, n) for c, n in zip(chains, new, strict=True))]:
+            for phi, start, value in [
+                (k, int64(0), k_next),
+                *((c, factor, n) for c, n in zip(chains, new, strict=True)),
+            ]:
                 phi.add_incoming(start, before)
                 phi.add_incoming(value, body)
             builder.cbranch(builder.icmp_signed("<", k_next, args[0]), body, after)
@@ -62,7 +65,7 @@ def _make_spin(dtype: str) -> Any:
 
 
 def measure_peak(dtype: Any = np.float32, repeats: int = 20) -> float:
-    """Multiply-adds per second of one core, counted as two operations each: FLOP/s, the best of ``repeats`` of ~2 ms."""
+    """FLOP/s of one core, a multiply-add counted as two: the best of ``repeats`` of about 2 ms."""
     dtype = np.dtype(dtype)
     loop, seed = _make_spin(dtype.name), dtype.type(0.5)
     count = 200_000

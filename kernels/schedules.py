@@ -1,9 +1,9 @@
 """Learning-rate schedules by name: the factor on the learning rate at every step of a run.
 
-A schedule takes the progress of a step in epochs (step number / steps per epoch, from 0) and the number of epochs E, and
-gives the factor. ``step`` and ``exponential`` change between epochs, the others at every step. Every schedule can begin
-with a warm-up: over its first ``warmup_epochs`` the rate is also multiplied by (step + 1) / (steps of the warm-up)
-(Goyal et al. 2017); ``warmup`` is the constant schedule with one epoch of it.
+A schedule takes the progress of a step in epochs (step number / steps per epoch, from 0) and the number of epochs E,
+and gives the factor. ``step`` and ``exponential`` change between epochs, the others at every step. Every schedule can
+begin with a warm-up: over its first ``warmup_epochs`` the rate is also multiplied by (step + 1) / (steps of the
+warm-up) (Goyal et al. 2017); ``warmup`` is the constant schedule with one epoch of it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,13 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def learning_rates(
-    name: str, lr: float, settings: Mapping[str, float], first_step: int, n_steps: int, steps_per_epoch: int, epochs: int
+    name: str,
+    lr: float,
+    settings: Mapping[str, float],
+    first_step: int,
+    n_steps: int,
+    steps_per_epoch: int,
+    epochs: int,
 ) -> np.ndarray:
     """Learning rate of ``n_steps`` steps from ``first_step`` on, shape (n_steps,), float64."""
     schedule = SCHEDULES[name]

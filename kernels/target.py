@@ -82,4 +82,6 @@ def current() -> Target:
         return Target(32, 16, bool(re.search(r"\bvfmadd", assembly)))
     if "xmm" in assembly:
         return Target(16, 16, False)
-    return Target(16, 32 if "aarch64" in llvm.get_process_triple() else 16, "fma" in assembly and "fmaf" not in assembly)
+    return Target(
+        16, 32 if "aarch64" in llvm.get_process_triple() else 16, "fma" in assembly and "fmaf" not in assembly
+    )

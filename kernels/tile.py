@@ -84,10 +84,10 @@ def make_store_tile(dtype: Any) -> Any:
     size = np.dtype(dtype).itemsize
 
     @intrinsic
-    def tile(typingctx, vectors, A, a_row, a_k, B, b_k, depth, C, c_row, bias):  # type: ignore[no-untyped-def]
+    def tile(typingctx, vectors, A, a_row, a_k, B, b_k, depth, C, c_row, bias):
         sig = types.void(*[INT] * 10)
 
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):
             vectors, A, a_row, a_k, B, b_k, depth, C, c_row, bias = args
             lanes = target.current().lanes(dtype)
             v = typed(builder, dtype, lanes, target.current().fma)
@@ -139,10 +139,10 @@ def make_update_tile(dtype: Any, program: Program) -> Any:
     size = np.dtype(dtype).itemsize
 
     @intrinsic
-    def tile(typingctx, vectors, A, a_row, a_k, B, b_k, depth, W, slot_bytes, hyper, l2):  # type: ignore[no-untyped-def]
+    def tile(typingctx, vectors, A, a_row, a_k, B, b_k, depth, W, slot_bytes, hyper, l2):
         sig = types.void(*[INT] * 10, l2)
 
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):
             vectors, A, a_row, a_k, B, b_k, depth, W, slot_bytes, hyper, l2 = args
             lanes = target.current().lanes(dtype)
             v = typed(builder, dtype, lanes, target.current().fma)
@@ -172,13 +172,13 @@ def make_update_tile(dtype: Any, program: Program) -> Any:
 
 
 def make_update_vector(dtype: Any, program: Program) -> Any:
-    """``update(W, G, scale, slot_bytes, hyper)``: the rule for one vector with stored gradient ``scale * G``, in place."""
+    """``update(W, G, scale, slot_bytes, hyper)``: in place, the rule for one vector with gradient ``scale * G``."""
 
     @intrinsic
-    def update(typingctx, W, G, scale, slot_bytes, hyper):  # type: ignore[no-untyped-def]
+    def update(typingctx, W, G, scale, slot_bytes, hyper):
         sig = types.void(INT, INT, scale, INT, INT)
 
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):
             W, G, scale, slot_bytes, hyper = args
             v = typed(builder, dtype, target.current().lanes(dtype), target.current().fma)
             g = v.mul(load(builder, G, v.type), splat(builder, scale, v.type))
@@ -198,10 +198,10 @@ def make_map_vector(dtype: Any, program: Program) -> Any:
     """
 
     @intrinsic
-    def apply(typingctx, z, a, g, out, valid):  # type: ignore[no-untyped-def]
+    def apply(typingctx, z, a, g, out, valid):
         sig = types.void(*[INT] * 5)
 
-        def codegen(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, sig, args):
             lanes = target.current().lanes(dtype)
             v = typed(builder, dtype, lanes, target.current().fma)
             places = zip(program.inputs, args, strict=False)

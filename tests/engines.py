@@ -1,5 +1,6 @@
 """What tests of the engines share: small networks, data, and the compiled engine beside its NumPy twin."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ N_ROWS = 203
 def make_weights(sizes: tuple[int, ...], seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
     """He-scaled weights and small biases that are not zero."""
     rng = np.random.default_rng(seed)
-    shapes = zip(sizes[:-1], sizes[1:], strict=True)
+    shapes = itertools.pairwise(sizes)
     return [(rng.standard_normal(s) * np.sqrt(2 / s[0]), 0.1 * rng.standard_normal(s[1])) for s in shapes]
 
 
@@ -32,7 +33,7 @@ def make_engines(sizes: tuple[int, ...], dtype: Any = np.float64, **settings: An
 
 
 def largest_error(got: Any, want: Any) -> float:
-    """Largest difference, as a share of the largest expected value, over an array or matching nested lists of arrays."""
+    """Largest difference, as a share of the largest expected value, over an array or nested lists of arrays."""
     if isinstance(got, np.ndarray):
         return float(np.abs(got.astype(float) - want).max() / max(np.abs(want).max(), np.finfo(float).tiny))
     return max(largest_error(a, b) for a, b in zip(got, want, strict=True))

@@ -25,7 +25,9 @@ def test_weight_decay_leaves_biases_alone():
     table = OPTIMIZERS["adamw"].table(np.full(2, 0.1), np.array([1, 2]), {"weight_decay": 0.5}, np.float64, biases=True)
     column = OPTIMIZERS["adamw"].scalar_names.index("decay")
     assert (table[:, column] == 0).all()
-    weights = OPTIMIZERS["adamw"].table(np.full(2, 0.1), np.array([1, 2]), {"weight_decay": 0.5}, np.float64, biases=False)
+    weights = OPTIMIZERS["adamw"].table(
+        np.full(2, 0.1), np.array([1, 2]), {"weight_decay": 0.5}, np.float64, biases=False
+    )
     np.testing.assert_array_equal(weights[:, column], [0.05, 0.05])
 
 

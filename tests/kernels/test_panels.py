@@ -7,7 +7,9 @@ from kernels import panels, target
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (13, 63), (13, 64), (13, 65), (64, 128), (37, 131), (784, 10)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 7), (7, 1), (13, 63), (13, 64), (13, 65), (64, 128), (37, 131), (784, 10)]
+)
 def test_unpacking_gives_back_what_was_packed(shape, dtype):
     W = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     packed = panels.zeros(panels.packed_size(*shape, dtype), dtype)

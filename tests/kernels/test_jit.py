@@ -1,0 +1,85 @@
+"""The cache of compiled code: never stale, never in the way."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kernels import jit
+
+ROOT = Path(jit.__file__).parent.parent
+
+# A helper that lies in one file, is closed over in a second, and is called from a third.
+FILES = {
+    "kernels/probe_helper.py": "from kernels.jit import inline\n\n@inline\ndef helper(x):\n    return x * {factor}\n",
+    "kernels/probe_closure.py": (
+        "from kernels.jit import kernel\nfrom kernels.probe_helper import helper\n\n"
+        "def make(n):\n    @kernel(key=f'probe {{n}}')\n    def probe(x):\n        return helper(x) + n\n    return probe\n"
+    ),
+}
+PROGRAM = (
+    "from kernels.probe_closure import make\nten, twenty = make(10), make(20)\n"
+    "hits, misses = ten.stats.cache_hits, ten.stats.cache_misses\n"
+    "print(ten(1.0), twenty(1.0), sum(hits.values()), sum(misses.values()))\n"
+)
+
+
+@pytest.fixture
+def copy_of_the_package(tmp_path):
+    """A copy of the kernels with the probe in it, and a way to run a program on it with a cache of its own."""
+    import shutil
+
+    shutil.copytree(ROOT / "kernels", tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def run(factor, program=PROGRAM):
+        for name, text in FILES.items():
+            (tmp_path / name).write_text(text.format(factor=factor))
+        environment = {**os.environ, "ABLATION_BENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    run.folder = tmp_path
+    return run
+
+
+def test_an_edit_of_a_helper_in_another_file_is_noticed(copy_of_the_package):
+    assert copy_of_the_package(2.0) == ["12.0", "22.0", "0", "1"]
+    assert copy_of_the_package(2.0) == ["12.0", "22.0", "1", "0"]
+    assert copy_of_the_package(3.0) == ["13.0", "23.0", "0", "1"]
+
+
+def test_torn_cache_files_are_compiled_anew(copy_of_the_package):
+    copy_of_the_package(2.0)
+    files = sorted((copy_of_the_package.folder / "cache").rglob("*.nb?"))
+    assert files
+    for path in files:
+        path.write_bytes(path.read_bytes()[:20])
+    assert copy_of_the_package(2.0) == ["12.0", "22.0", "0", "1"]
+
+
+def test_a_cache_folder_that_cannot_be_made_costs_only_time(copy_of_the_package):
+    (copy_of_the_package.folder / "cache").write_text("a file where the folder should be")
+    assert copy_of_the_package(2.0)[:2] == ["12.0", "22.0"]
+
+
+def test_a_fingerprint_follows_closures_globals_and_the_functions_they_call():
+    def make(offset):
+        def helper(x):
+            return x + offset
+
+        return lambda x: 2 * helper(x)
+
+    assert jit.fingerprint(make(1)) == jit.fingerprint(make(1))
+    assert jit.fingerprint(make(1)) != jit.fingerprint(make(2))
+
+
+def test_a_fingerprint_ends_on_recursion():
+    def down(n):
+        return 0 if n == 0 else down(n - 1)
+
+    assert jit.fingerprint(down) == jit.fingerprint(down)

@@ -1,0 +1,106 @@
+"""Single kernels, one call each, against NumPy; and the machine code they become."""
+
+import numba
+import numpy as np
+import pytest
+
+from kernels import dense, panels, target
+from kernels.optimizers import OPTIMIZERS
+from kernels.reference import optimizers as reference
+
+ONE_CALL = {"float64": 1e-12, "float32": 1e-5}
+SHAPES = [(1, 1, 1), (3, 5, 7), (64, 784, 128), (13, 37, 65), (9, 64, 63), (130, 17, 200)]
+
+
+def padded(A):
+    """A matrix in a buffer of the kernels' own layout, and its row stride."""
+    stride = panels.row_stride(A.shape[1], A.dtype)
+    buffer = panels.zeros(panels.padded_rows(A.shape[0]) * stride, A.dtype).reshape(-1, stride)
+    buffer[: A.shape[0], : A.shape[1]] = A
+    return buffer, stride
+
+
+def packed(W):
+    out = panels.zeros(panels.packed_size(*W.shape, W.dtype), W.dtype)
+    panels.pack(W, out)
+    return out
+
+
+def relative(got, want):
+    return np.abs(got - want).max() / np.abs(want).max()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("m", "n_in", "n_out"), SHAPES)
+def test_forward_is_a_matrix_product_plus_bias(m, n_in, n_out, dtype):
+    rng = np.random.default_rng(0)
+    H, W, b = (rng.standard_normal(s).astype(dtype) for s in ((m, n_in), (n_in, n_out), n_out))
+    (h, h_stride), (z, z_stride) = padded(H), padded(np.zeros((m, n_out), dtype))
+    bias = panels.zeros(panels.padded_width(n_out, dtype), dtype)
+    bias[:n_out] = b
+    forward, p = dense.make_forward(dtype), packed(W)
+
+    @numba.njit
+    def call(h, p, bias, z):
+        forward(h.ctypes.data, h_stride, m, n_in, p.ctypes.data, n_out, bias.ctypes.data, z.ctypes.data, z_stride)
+
+    call(h, p, bias, z)
+    assert relative(z[:m, :n_out], H @ W + b) < ONE_CALL[dtype]
+    assert not z[:, panels.padded_width(n_out, dtype) :].any()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (5, 7), (37, 65), (64, 63), (130, 200)])
+def test_the_transposed_copy_is_the_packed_transpose(n_in, n_out, dtype):
+    W = np.random.default_rng(0).standard_normal((n_in, n_out)).astype(dtype)
+    transpose, p = dense.make_transpose(dtype), packed(W)
+    out = panels.zeros(panels.packed_size(n_out, n_in, dtype), dtype)
+
+    @numba.njit
+    def call(p, out):
+        transpose(p.ctypes.data, n_in, n_out, out.ctypes.data)
+
+    call(p, out)
+    np.testing.assert_array_equal(out, packed(np.ascontiguousarray(W.T)))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_update_of_stored_gradients_is_the_twins(name, dtype):
+    rng, optimizer, n, t = np.random.default_rng(0), OPTIMIZERS[name], 8 * 16, 3
+    parameters = panels.zeros((1 + optimizer.n_slots) * n, dtype).reshape(-1, n)
+    parameters[:] = rng.standard_normal(parameters.shape) ** 2  # second moments are not negative
+    g = rng.standard_normal(n).astype(dtype)
+    slots = tuple(parameters[1:].copy())
+    scalars = optimizer.scalars(0.01, float(t), optimizer.with_defaults({}))
+    h = type("Scalars", (), scalars)
+    want, want_slots = optimizer.rule(parameters[0].copy(), g, slots, h)
+    hyper = optimizer.table(np.array([0.01]), np.array([t]), {}, dtype, biases=False)
+    _, flat = dense.compile_update(optimizer.program, dtype)
+    kind = numba.float32 if dtype == "float32" else numba.float64
+    function = flat.ctypes
+    assert kind is not None
+    function(parameters.ctypes.data, g.ctypes.data, n, 1.0, parameters.strides[0], hyper.ctypes.data)
+    assert relative(parameters[0], want) < ONE_CALL[dtype]
+    for got, slot in zip(parameters[1:], want_slots, strict=True):
+        assert relative(got, slot) < ONE_CALL[dtype]
+    assert name in reference.OPTIMIZERS
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_hot_loops_hold_packed_multiply_adds_of_full_width(dtype):
+    """The widest registers, packed, and no multiply apart from its add, in every function that a step runs."""
+    cpu = target.current()
+    if not cpu.fma or cpu.vector_bytes == 16:
+        pytest.skip("this CPU has no fused multiply-add on wide registers to look for")
+    register = {64: "zmm", 32: "ymm"}[cpu.vector_bytes]
+    kind = "pd" if dtype == "float64" else "ps"
+    fused, _ = dense.compile_update(OPTIMIZERS["adam"].program, dtype)
+    assembly = fused._library.get_asm_str()
+    wide = [line for line in assembly.splitlines() if "vfmadd" in line and f"{kind}\t" in line and register in line]
+    tile = cpu.tile_rows[-1] * cpu.panel_vectors
+    assert len(wide) >= tile
+    scalar = [
+        line for line in assembly.splitlines() if line.lstrip().startswith((f"vdivs{kind[1]}", f"vsqrts{kind[1]}"))
+    ]
+    assert not scalar
