@@ -28,7 +28,7 @@ N_IN, N_OUT, W, BIAS, WT, H, H_STRIDE, Z, A, D, STRIDE, G, GRAD_W, GRAD_B, W_SIZ
 COLUMNS = 16
 # Entries of ``units``: addresses of callbacks.
 ACTIVATION, ACTIVATION_BACK, LOSS, UPDATE, UPDATE_FLAT, KEEP = range(6)
-AHEAD = 8  # rows between asking for a row of X and reading it
+AHEAD = 16  # rows between asking for a row of X and reading it
 
 
 @functools.cache

@@ -19,6 +19,9 @@ from kernels import target
 from kernels.emit import I64, Vectors, emit_prefetch, int64, load, splat, store, typed
 from kernels.rules import Program
 
+import os
+PA=int(os.environ.get("PA","0"))
+DIST=int(os.environ.get("DIST","1"))
 ADDRESS = INT = types.int64
 
 
@@ -28,7 +31,7 @@ def _element(builder: ir.IRBuilder, base: ir.Value, offset: ir.Value, size: int)
 
 
 def _products(v: Vectors, start: list[list[ir.Value]], a_rows: list[ir.Value], a_k: ir.Value, b: ir.Value,
-              b_k: ir.Value, depth: ir.Value) -> list[list[ir.Value]]:  # fmt: skip
+              b_k: ir.Value, depth: ir.Value, ahead: Any = None) -> list[list[ir.Value]]:  # fmt: skip
     """Emit ``acc[i][j] = start[i][j] + sum over k of A[i, k] B[k, j]``; accumulators are phi nodes, so registers."""
     builder, size = v.builder, 8 if v.is_double else 4
     vectors = len(start[0])
@@ -41,6 +44,8 @@ def _products(v: Vectors, start: list[list[ir.Value]], a_rows: list[ir.Value], a
     acc = [[builder.phi(v.type) for _ in row] for row in start]
     b_row, a_offset = builder.add(b, builder.mul(k, b_step)), builder.mul(k, a_step)
     loads = [load(builder, builder.add(b_row, int64(j * v.lanes * size)), v.type) for j in range(vectors)]
+    if ahead is not None:
+        ahead(k)
     new = []
     for i, row in enumerate(a_rows):
         a = splat(builder, load(builder, builder.add(row, a_offset), v.element), v.type)
@@ -149,14 +154,21 @@ def make_update_tile(dtype: Any, program: Program) -> Any:
 
             def width(n_vectors: int, n_rows: int) -> None:
                 rows = [_element(builder, A, builder.mul(a_row, int64(i)), size) for i in range(n_rows)]
-                # Parameters and slots of one layer outgrow the second-level cache; asked for now, they are there when
-                # the sums are (an epoch of 784-128-10 with Adam: 148 ms against 161 ms).
-                for slot in range(len(program.outputs)):
-                    block = builder.add(W, builder.mul(slot_bytes, int64(slot)))
-                    for line in range(0, n_rows * n_vectors * lanes * size, 64):
-                        emit_prefetch(builder, builder.add(block, int64(line)), for_write=True)
+                block_bytes = n_rows * n_vectors * lanes * size
+                step = builder.sdiv(builder.add(int64(block_bytes), builder.sub(depth, int64(1))), depth)
+                blocks = [
+                    builder.add(builder.add(W, builder.mul(slot_bytes, int64(slot))), int64(block_bytes*DIST))
+                    for slot in range(len(program.outputs))
+                ]
+
+                def ahead(k):
+                    for block in blocks:
+                        emit_prefetch(builder, builder.add(block, builder.mul(k, step)), for_write=True)
+                    if PA:
+                        at = _element(builder, A, builder.mul(a_k, k), size)
+                        emit_prefetch(builder, builder.add(at, int64(PA)), for_write=False)
                 zero = [v.const(0.0)] * n_vectors
-                acc = _products(v, [zero] * n_rows, rows, a_k, B, b_k, depth)
+                acc = _products(v, [zero] * n_rows, rows, a_k, B, b_k, depth, ahead)
                 decay = splat(builder, l2, v.type)
                 for i in range(n_rows):
                     for j in range(n_vectors):

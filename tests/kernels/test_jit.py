@@ -16,7 +16,8 @@ FILES = {
     "kernels/probe_helper.py": "from kernels.jit import inline\n\n@inline\ndef helper(x):\n    return x * {factor}\n",
     "kernels/probe_closure.py": (
         "from kernels.jit import kernel\nfrom kernels.probe_helper import helper\n\n"
-        "def make(n):\n    @kernel(key=f'probe {{n}}')\n    def probe(x):\n        return helper(x) + n\n    return probe\n"
+        "def make(n):\n    @kernel(key=f'probe {{n}}')\n    def probe(x):\n        return helper(x) + n\n\n"
+        "    return probe\n"
     ),
 }
 PROGRAM = (

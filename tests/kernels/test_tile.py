@@ -88,8 +88,8 @@ def test_one_update_of_stored_gradients_is_the_twins(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_hot_loops_hold_packed_multiply_adds_of_full_width(dtype):
-    """The widest registers, packed, and no multiply apart from its add, in every function that a step runs."""
+def test_hot_loops_hold_packed_multiply_adds_of_full_width(dtype, tmp_path, monkeypatch):
+    monkeypatch.setenv("ABLATION_BENCH_CACHE", str(tmp_path))  # code from the cache cannot be inspected
     cpu = target.current()
     if not cpu.fma or cpu.vector_bytes == 16:
         pytest.skip("this CPU has no fused multiply-add on wide registers to look for")

@@ -1,0 +1,324 @@
+"""What the documents say is so: commands, examples, tables of settings, options and columns, links."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from documents import ROOT, blocks, forgetful_registries, text, write_extensions
+
+from harness import ablate, data, study
+from harness.config import RunConfig, parse_toml, setting_keys
+from harness.errors import UserError
+from harness.formats import IDX_FILES
+from harness.sources import DATA_VARIABLE
+from kernels.optimizers import OPTIMIZERS
+from kernels.schedules import SCHEDULES
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+N_TRAIN, N_TEST = 6000, 1000
+NOT_IN_A_FILE = {"seed"}  # a study says how many seeds, not which
+
+
+def rows(name: str, first_header: str) -> list[list[str]]:
+    """Cells of the lines of the one table whose first column is called so, without the header."""
+    tables = re.findall(rf"^\| {first_header} \|.*\n\|[-| :]+\n((?:\|.*\n)+)", text(name), re.MULTILINE)
+    assert len(tables) == 1, f"{name} has {len(tables)} tables headed {first_header!r}"
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in tables[0].splitlines()]
+
+
+def codes(cell: str) -> list[str]:
+    """The `code` words of a cell."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def section(name: str, heading: str) -> str:
+    """A document's text from one heading of the second level to the next."""
+    return text(name).split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def column_table(heading: str) -> list[str]:
+    """Names in the first column of the table in a section of docs/output.md; ``*settings*`` stands for itself."""
+    cells = re.findall(r"^\| ([`*].*?) \|", section("docs/output.md", heading), re.MULTILINE)
+    return [word for cell in cells for word in (codes(cell) or [cell])]
+
+
+@pytest.fixture(scope="module")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A small data set under the name of Fashion-MNIST, an empty cache of data, and the usual cache of kernels."""
+    folder, cache = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("cache")
+    rng = np.random.default_rng(0)
+    for (images, labels), n in zip((IDX_FILES[:2], IDX_FILES[2:]), (N_TRAIN, N_TEST), strict=True):
+        y = rng.integers(0, 10, n, dtype=np.uint8)
+        X = rng.integers(0, 20, (n, 784), dtype=np.uint8) + 10 * y[:, None]
+        (folder / images).write_bytes(struct.pack(">4I", 0x803, n, 28, 28) + X.astype(np.uint8).tobytes())
+        (folder / labels).write_bytes(struct.pack(">2I", 0x801, n) + y.tobytes())
+    kernels = data.cache_folder() / "kernels"
+    kernels.mkdir(parents=True, exist_ok=True)
+    (cache / "kernels").symlink_to(kernels)
+    spec = dataclasses.replace(data.DATASETS["fashion-mnist"], n_train=N_TRAIN, n_test=N_TEST, sha256=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.DATASETS, "fashion-mnist", spec)
+        patch.setenv(data.CACHE_VARIABLE, str(cache))
+        patch.setenv(DATA_VARIABLE, str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def readme_results(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the README's own example of a study, made small by overrides."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "dropout.toml").write_text(blocks("README.md", "toml")[0], encoding="utf-8")
+    overrides = ["--limit", "300", "--epochs", "1", "--seeds", "1", "--jobs", "1", "--out", str(folder / "results")]
+    assert ablate.main([str(folder / "dropout.toml"), *overrides]) == 0
+    return folder / "results"
+
+
+@pytest.fixture(scope="module")
+def tables(readme_results: Path) -> Path:
+    return readme_results / "dropout" / "fashion-mnist+epochs=1,limit=300,seeds=1"
+
+
+def header(path: Path) -> list[str]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return next(csv.reader(file))
+
+
+def is_setting(column: str) -> bool:
+    return column in setting_keys() or column.startswith(("optimizer.", "schedule."))
+
+
+# ---------------------------------------------------------------------------------------------------------- README
+
+
+def test_the_readmes_example_of_a_study_runs_to_its_end(tables):
+    summary = (tables / "summary.md").read_text(encoding="utf-8")
+    for name in ("none", "dropout 0.2", "dropout 0.5"):
+        assert f"| {name} |" in summary
+    assert "| diverged |" not in summary.lower()
+
+
+@pytest.mark.usefixtures("small_data")
+def test_the_readmes_python_example_runs(capsys):
+    (code,) = blocks("README.md", "python")
+    exec(compile(code, "README.md", "exec"), {})
+    *epochs, last = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in epochs] == ["1", "2", "3"]
+    assert last.split()[0] == "done"
+
+
+def test_the_readmes_options_are_those_of_the_command():
+    actions = [action for action in ablate.parser()._actions if not isinstance(action, argparse._HelpAction)]
+    named = [codes(cells[0])[0] for cells in rows("README.md", "Option")]
+    assert {name.split()[0] for name in named} == {
+        a.option_strings[0] if a.option_strings else "STUDY" for a in actions
+    }
+
+
+@pytest.mark.parametrize("ending", ["-m harness.ablate exp3", "-m pytest"])
+def test_the_readme_has_each_command_on_one_line_that_sets_up_too(ending):
+    lines = [line for line in text("README.md").splitlines() if line.endswith(ending)]
+    assert len(lines) == 1
+    assert lines[0].startswith("python3 -m venv .venv && .venv/bin/pip install ")
+
+
+def test_the_readmes_table_has_the_variants_of_exp3():
+    between = re.findall(r"<!-- exp3 table -->\n(.*?)<!-- end -->", text("README.md"), re.DOTALL)
+    assert len(between) == 1
+    lines = [line.split("|")[1].strip() for line in between[0].splitlines() if line.startswith("|")]
+    assert lines[2:] == list(study.load("exp3").variants)
+
+
+# ------------------------------------------------------------------------------------------------------- settings
+
+
+def value(cell: str) -> Any:
+    """A default as the table writes it, in TOML; ``none`` is None."""
+    parsed = parse_toml(f"x = {codes(cell)[0]}")["x"]
+    return None if parsed == "none" else parsed
+
+
+def accepted(key: str, given: Any) -> bool:
+    try:
+        RunConfig.from_settings({key: given}, "a test")
+    except UserError:
+        return False
+    return True
+
+
+SETTINGS = {codes(cells[0])[0]: cells for cells in rows("docs/studies.md", "Setting")}
+
+
+def test_the_table_of_settings_has_every_setting():
+    assert list(SETTINGS) == [key for key in setting_keys() if key not in NOT_IN_A_FILE]
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_the_table_of_settings_has_the_default(key):
+    default = RunConfig().flat()[key]
+    assert value(SETTINGS[key][1]) == default
+    assert type(value(SETTINGS[key][1])) is type(default)
+
+
+@pytest.mark.parametrize("key", [key for key, cells in SETTINGS.items() if re.search(r"[\[(]\d", cells[2])])
+def test_the_table_of_settings_has_the_range(key):
+    kind, low_end, low, high, high_end = re.match(
+        r"(.*) in ([\[(])(\S+), ([^\])]+)([\])])", SETTINGS[key][2]
+    ).groups()  # fmt: skip
+    number = int if "whole" in kind else float
+    wrap = (lambda x: [x]) if kind.startswith("list") else (lambda x: x)
+    step = 1 if number is int else 1e-9
+    assert accepted(key, wrap(number(low))) == (low_end == "[")
+    assert accepted(key, wrap(number(low) + step))
+    assert not accepted(key, wrap(number(low) - step))
+    if high == "inf":
+        assert accepted(key, 1e300)
+    else:
+        top = number(float(high))
+        assert accepted(key, wrap(top)) == (high_end == "]")
+        assert accepted(key, wrap(top - step))
+        assert not accepted(key, wrap(top + step))
+    assert accepted(key, "none") == ("`none`" in SETTINGS[key][2])
+    if number is int:
+        assert not accepted(key, wrap(number(low) + 1.5))
+
+
+@pytest.mark.parametrize("key", [key for key, cells in SETTINGS.items() if not re.search(r"[\[(]\d", cells[2])])
+def test_the_table_of_settings_has_the_allowed_names(key):
+    names = codes(SETTINGS[key][2])
+    if names == ["true", "false"]:
+        assert accepted(key, True)
+        assert accepted(key, False)
+        assert not accepted(key, 1)
+        return
+    with pytest.raises(UserError) as caught:
+        RunConfig.from_settings({key: "no such name"}, "a test")
+    assert sorted(names) == str(caught.value).partition("allowed: ")[2].split(", ")
+
+
+@pytest.mark.parametrize(("title", "registry"), [("Optimizer", OPTIMIZERS), ("Schedule", SCHEDULES)])
+def test_the_tables_of_own_settings_are_those_of_the_registry(title, registry):
+    said = {
+        (codes(cells[0])[0], codes(cells[1])[0]): (value(cells[2]), cells[3])
+        for cells in rows("docs/studies.md", title)
+    }
+    assert said == {
+        (name, key): (setting.default, setting.interval)
+        for name, entry in registry.items()
+        for key, setting in entry.settings.items()
+    }
+
+
+def test_the_table_of_a_studys_keys_is_complete():
+    assert [key.strip("[]") for cells in rows("docs/studies.md", "Key") for key in codes(cells[0])] == list(study.KEYS)
+    seeds = next(cells for cells in rows("docs/studies.md", "Key") if "seeds" in cells[0])
+    assert value(seeds[2]) == study.DEFAULT_SEEDS
+    assert f"[1, {study.MAX_SEEDS}]" in seeds[1]
+
+
+EXAMPLES = [(path.relative_to(ROOT).as_posix(), i) for path in DOCUMENTS for i in range(len(blocks(str(path), "toml")))]
+
+
+@pytest.mark.parametrize(("name", "i"), EXAMPLES)
+def test_every_example_of_a_study_loads(name, i, tmp_path):
+    write_extensions(tmp_path)
+    (tmp_path / "example.toml").write_text(blocks(name, "toml")[i], encoding="utf-8")
+    with forgetful_registries():
+        loaded = study.load(str(tmp_path / "example.toml"))
+    assert loaded.baseline in loaded.variants
+    assert len(loaded.variants) > 1
+
+
+# -------------------------------------------------------------------------------------------------------- outputs
+
+
+def test_the_documented_columns_of_runs_are_the_real_ones(tables):
+    settings = [column for column in header(tables / "runs.csv") if is_setting(column)]
+    documented = column_table("runs.csv")
+    own = [column for column in settings if column not in documented]
+    at = documented.index("*settings*")
+    assert header(tables / "runs.csv") == [*documented[:at], *own, *documented[at + 1 :]]
+    assert set(settings) >= set(setting_keys())
+
+
+def test_the_documented_columns_of_the_summary_are_the_real_ones(tables):
+    documented = column_table("summary.csv, summary.md")
+    at = documented.index("*settings*")
+    assert header(tables / "summary.csv") == [*documented[:at], "dropout", *documented[at + 1 :]]
+
+
+def test_the_documented_columns_of_the_history_are_the_real_ones(tables, readme_results):
+    documented = column_table("history.csv")
+    layers = [f"{kind}_norm_{layer}" for kind in ("grad", "weight") for layer in (1, 2)]
+    assert [c for c in documented if "_norm_" not in c] + layers == header(tables / "history.csv")
+    assert [c for c in documented if "_norm_" in c] == ["grad_norm_1", "weight_norm_1"]
+    run = next((readme_results / "runs").iterdir())
+    assert sorted(header(run / "history.csv")) == sorted(
+        set(header(tables / "history.csv")) - {"run_id", "variant", "seed"}
+    )
+
+
+def test_the_documented_arrays_are_the_real_ones(tables, readme_results):
+    documented = column_table("details.npz")
+    with np.load(tables / "details.npz") as details:
+        assert {re.sub(r"_\d+$", "_i", name) for name in details.files} == set(documented)
+        assert details["confusion_0"].shape == (10, 10)
+        assert details["surest_errors_0"].shape[1] == 4
+        assert details["first_layer_0"].shape == (784, 256)
+    run = next((readme_results / "runs").iterdir())
+    cells = {codes(cells[0])[0]: codes(cells[1]) for cells in rows("docs/output.md", "File")}
+    assert sorted(cells) == sorted(path.name for path in run.iterdir())
+    with np.load(run / "arrays.npz") as arrays:
+        assert sorted(arrays.files) == sorted(cells["arrays.npz"])
+    assert sorted(json.loads((run / "result.json").read_text())) == sorted(cells["result.json"])
+
+
+def test_the_documented_files_of_a_study_are_the_real_ones(tables):
+    headings = re.findall(r"^## (.*)$", text("docs/output.md"), re.MULTILINE)
+    files = {word.strip("/") for heading in headings for word in heading.split(", ") if re.search(r"[./]", word)}
+    assert files == {path.name for path in tables.iterdir()}
+    figures = {f"{stem}.{kind}" for stem in codes(section("docs/output.md", "figures/"))[:2] for kind in ("png", "svg")}
+    assert {path.name for path in (tables / "figures").iterdir()} == figures
+    assert list(json.loads((tables / "environment.json").read_text())) == sorted(column_table("environment.json"))
+
+
+# ---------------------------------------------------------------------------------------------------------- links
+
+
+def anchors(path: Path) -> set[str]:
+    """Anchors of a document's headings, as the usual viewers make them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        place = Path(os.path.normpath(path.parent / file)) if file else path
+        assert place.exists(), f"{path.name}: {target}"
+        assert place.is_relative_to(ROOT)
+        assert not anchor or anchor in anchors(place), f"{path.name}: {target}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_are_named_exist(path):
+    """Names in code marks that look like files of ours."""
+    document = path.read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:kernels|harness|ablations|tests|docs|\.ci)/[\w./]*)`", document):
+        assert (ROOT / name).exists(), f"{path.name}: {name}"
+    if path.name == "kernels.md":
+        for name in re.findall(r"`(\w+\.py)`", document):
+            assert (ROOT / "kernels" / name).exists(), name
