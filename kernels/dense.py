@@ -16,7 +16,7 @@ from kernels import target
 from kernels.jit import callback, inline
 from kernels.memory import matrix
 from kernels.rules import Program
-from kernels.tile import make_store_tile, make_update_tile, make_update_vector
+from kernels.tile import make_store_tile, make_transpose_block, make_update_tile, make_update_vector
 
 UPDATE_SIGNATURE = "float64(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, {})"
 FLAT_SIGNATURE = "float64(int64, int64, int64, {}, int64, int64)"
@@ -86,10 +86,9 @@ def compile_update(program: Program, dtype: Any) -> tuple[Any, Any]:
 
 @functools.cache
 def make_transpose(dtype: Any) -> Any:
-    """``transpose(W, n_in, n_out, WT)``: panels of W.T from panels of W, in blocks that stay in cache."""
+    """``transpose(W, n_in, n_out, WT)``: panels of W.T from panels of W, in square blocks of one vector a side."""
     size, lanes, full, _, multiple = _shape(dtype)
-    zero = np.dtype(dtype).type(0)
-    panel = full * lanes
+    block, panel = make_transpose_block(dtype), full * lanes
 
     @inline
     def transpose(W, n_in, n_out, WT):
@@ -97,15 +96,15 @@ def make_transpose(dtype: Any) -> Any:
         rows_out = (n_out + multiple - 1) // multiple * multiple
         width_in = (n_in + lanes - 1) // lanes * lanes
         width_out = (n_out + lanes - 1) // lanes * lanes
-        for o_first in range(0, n_out, panel):
-            o_width = min(panel, width_out - o_first)
-            source = matrix(W + o_first * rows_in * size, rows_in, o_width, zero)
-            for i_first in range(0, n_in, panel):
-                i_width = min(panel, width_in - i_first)
-                sink = matrix(WT + i_first * rows_out * size, rows_out, i_width, zero)
-                for o in range(min(o_width, n_out - o_first)):
-                    for i in range(min(i_width, n_in - i_first)):
-                        sink[o_first + o, i] = source[i_first + i, o]
+        for o in range(0, width_out, lanes):
+            o_panel = o // panel * panel
+            o_width = min(panel, width_out - o_panel)
+            source = W + (o_panel * rows_in + o - o_panel) * size
+            for i in range(0, width_in, lanes):
+                i_panel = i // panel * panel
+                i_width = min(panel, width_in - i_panel)
+                sink = WT + (i_panel * rows_out + o * i_width + i - i_panel) * size
+                block(source + i * o_width * size, o_width, sink, i_width)
 
     return transpose
 

@@ -104,9 +104,6 @@ class Engine:
             ):
                 parts.append(slice(end, end + n))
                 end += panels.round_up(n, panels.ALIGNMENT_BYTES // self.dtype.itemsize)
-        import os
-        SK=int(os.environ.get("SKEW","-1"))
-        if SK>=0: end += (SK - end * self.dtype.itemsize) % 4096 // self.dtype.itemsize
         rows = 2 + self._optimizer.n_slots
         self._params = panels.zeros(rows * end, self.dtype).reshape(rows, end)
         sizes = [panels.packed_size(n_out, n_in, self.dtype) for n_in, n_out in shapes]

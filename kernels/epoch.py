@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from kernels.denormals import flush, restore
 from kernels.dense import make_column_sums, make_forward, make_transpose
 from kernels.dropout import key as dropout_key
 from kernels.dropout import make_dropout
 from kernels.jit import inline, kernel
 from kernels.memory import invoke, matrix, prefetch, vector
 from kernels.panels import ALIGNMENT_BYTES
+from kernels.rows import make_rows
 
 # Columns of the table. Addresses: W, BIAS parameters; WT transposed panels (0 for the first layer); H inputs of the
 # layer; Z pre-activations; A activations (may be Z); D what the next layer reads (A, or its copy after dropout);
@@ -38,7 +40,8 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
     real = np.dtype(dtype).type
     zero, one = real(0), real(1)
     layer_forward, transpose, column_sums = make_forward(dtype), make_transpose(dtype), make_column_sums(dtype)
-    dropout = make_dropout(dtype)
+    dropout, rows = make_dropout(dtype), make_rows(dtype)
+    find, largest = rows.find, rows.largest
 
     @inline
     def gather(X, y, order, start, m, scale, shift, table, labels):
@@ -72,13 +75,9 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
     def predict(table, m, predictions):
         """Largest logit of each row; the first on a tie, NaN below every number."""
         t = table[-1]
-        logits = matrix(t[Z], m, t[STRIDE], zero)
         for i in range(m):
-            row, best = logits[i], 0
-            for j in range(1, t[N_OUT]):
-                if row[j] > row[best] or (row[best] != row[best] and row[j] == row[j]):
-                    best = j
-            predictions[i] = best
+            row = t[Z] + i * t[STRIDE] * size
+            predictions[i] = find(row, t[N_OUT], largest(row, t[N_OUT]))
 
     @inline
     def mean_gradient(table, m):
@@ -162,7 +161,8 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
         # row of zeros; slot_bytes, keep_bytes: distance from a parameter to its slots and to its stored gradient.
         threshold = np.int64(dropout_probability * 4294967296.0)
         keep_scale = real(1.0 / (1.0 - dropout_probability))
-        total, correct, steps = 0.0, 0, 0
+        total, correct, steps, seen = 0.0, 0, 0, 0
+        mode = flush()
         for start in range(0, len(order), batch_size):
             m = min(batch_size, len(order) - start)
             gather(X, y, order, start, m, scale, shift, table, labels)
@@ -173,8 +173,9 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
             t = table[-1]
             loss = invoke(units[LOSS], (t[Z], labels.ctypes.data, t[G], m, t[N_OUT], t[STRIDE]))
             total += loss
+            seen += m
             if not np.isfinite(loss):
-                return total, correct, steps, start + m
+                break
             mean_gradient(table, m)
             offset = steps * n_scalars * size
             if clip_norm > 0.0:
@@ -184,11 +185,13 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
                 update_fused(table, units, m, real(l2 / m), hyper_w + offset, hyper_b + offset, dropout_seed, steps,
                              threshold, keep_scale, zeros, slot_bytes)  # fmt: skip
             steps += 1
-        return total, correct, steps, len(order)
+        restore(mode)
+        return total, correct, steps, seen
 
     @kernel(key=f"evaluate {dtype}")
     def evaluate(X, y, rows, batch_size, scale, shift, table, units, labels, predictions, logits):
         total = 0.0
+        mode = flush()
         for start in range(0, len(rows), batch_size):
             m = min(batch_size, len(rows) - start)
             gather(X, y, rows, start, m, scale, shift, table, labels)
@@ -197,6 +200,7 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
             t = table[-1]
             logits[start : start + m] = matrix(t[Z], m, t[STRIDE], zero)[:, : t[N_OUT]]
             total += invoke(units[LOSS], (t[Z], labels.ctypes.data, t[G], m, t[N_OUT], t[STRIDE]))
+        restore(mode)
         return total
 
     @kernel(key=f"gradients {dtype}")

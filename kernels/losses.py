@@ -17,7 +17,7 @@ import numpy as np
 
 from kernels.jit import OPTIONS, callback, fingerprint, inline
 from kernels.memory import matrix, vector
-from kernels.softmax import make_jacobian, make_softmax
+from kernels.softmax import make_jacobian, make_softmax, make_softmax_row
 
 SIGNATURE = "float64(int64, int64, int64, int64, int64, int64)"
 
@@ -85,21 +85,23 @@ def _block_on_arrays(kernel: Any, dtype: Any) -> Any:
 
 def _make_cross_entropy(dtype: Any) -> Any:
     """L = log sum_j exp(z_j) - z_y with the row maximum subtracted; dL/dz = softmax(z) - onehot(y)."""
-    softmax, zero = make_softmax(dtype), np.dtype(dtype).type(0)
+    size, softmax_row = np.dtype(dtype).itemsize, make_softmax_row(dtype)
+    zero, one = np.dtype(dtype).type(0), np.dtype(dtype).type(1)
 
     def block(logits, labels, dlogits, m, n, stride):
-        softmax(logits, dlogits, m, n, stride)
         Z, dZ, y = matrix(logits, m, stride, zero), matrix(dlogits, m, stride, zero), vector(labels, m, np.int64(0))
-        total = 0.0
+        total, product = 0.0, 1.0
         for i in range(m):
-            # softmax at the largest logit is 1 / sum, so that row's log-sum-exp is top - log(softmax[top]).
-            z, best = Z[i], 0
-            for j in range(1, n):
-                if z[j] > z[best]:
-                    best = j
-            total += float(z[best]) - math.log(float(dZ[i, best])) - float(z[y[i]])
-            dZ[i, y[i]] -= dZ.dtype.type(1)
-        return total
+            at = i * stride * size
+            top, sum_of_exp = softmax_row(logits + at, dlogits + at, n)
+            total += float(top) - float(Z[i, y[i]])
+            dZ[i, y[i]] -= one
+            # One logarithm of a product serves many rows; every factor lies between 1 and n.
+            product *= float(sum_of_exp)
+            if product > 1e200:
+                total += math.log(product)
+                product = 1.0
+        return total + math.log(product)
 
     return block
 

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from kernels import target
 from kernels.jit import inline
 from kernels.memory import matrix
-from kernels.rules import exp, trace
-from kernels.tile import make_map_vector
+from kernels.rows import make_rows
 
 
 def on_arrays(Z: np.ndarray) -> np.ndarray:
@@ -30,30 +28,31 @@ def no_derivative(z: Any, a: Any) -> Any:
 
 
 @functools.cache
+def make_softmax_row(dtype: Any) -> Any:
+    """``softmax_row(z, s, n) -> (top, total)``: s = exp(z - top) / total; s may be z, a NaN makes all of s NaN."""
+    one, rows = np.dtype(dtype).type(1), make_rows(dtype)
+    largest, exp_and_sum, scale = rows.largest, rows.exp_and_sum, rows.scale
+
+    @inline
+    def softmax_row(z, s, n):
+        top = largest(z, n)
+        total = exp_and_sum(z, s, n, top)
+        scale(s, n, one / total)
+        return top, total
+
+    return softmax_row
+
+
+@functools.cache
 def make_softmax(dtype: Any) -> Any:
-    """``softmax(Z, S, m, n, stride)``: S may be Z; padding becomes 0. A row with a NaN becomes NaN."""
-    size, lanes = np.dtype(dtype).itemsize, target.current().lanes(dtype)
-    zero = np.dtype(dtype).type(0)
-    vector_exp = make_map_vector(dtype, trace(lambda z, a, g: exp(z), ("z", "a", "g")))
+    """``softmax(Z, S, m, n, stride)``: S may be Z; padding becomes 0."""
+    size, softmax_row = np.dtype(dtype).itemsize, make_softmax_row(dtype)
 
     @inline
     def softmax(Z, S, m, n, stride):
-        source, sink = matrix(Z, m, stride, zero), matrix(S, m, stride, zero)
         for i in range(m):
-            z, s = source[i], sink[i]
-            top = z[0]
-            for j in range(1, n):
-                top = max(top, z[j])
-            for j in range(n):
-                s[j] = z[j] - top
-            for j in range(0, n, lanes):
-                at = S + (i * stride + j) * size
-                vector_exp(at, 0, 0, at, n - j)
-            total = zero
-            for j in range(n):
-                total += s[j]
-            for j in range(n):
-                s[j] /= total
+            at = i * stride * size
+            softmax_row(Z + at, S + at, n)
 
     return softmax
 

@@ -43,6 +43,7 @@ class Target:
     vector_bytes: int
     registers: int
     fma: bool
+    is_x86: bool = True
 
     def lanes(self, dtype: np.dtype) -> int:
         """Elements of ``dtype`` in one vector register."""
@@ -61,8 +62,8 @@ class Target:
 
     @property
     def row_multiple(self) -> int:
-        """Rows are padded to a multiple of this, so that every tile height divides them."""
-        return int(np.lcm.reduce(self.tile_rows[1:]))
+        """Rows are padded to a multiple of this, so that every tile height and every vector's width divides them."""
+        return int(np.lcm.reduce([*self.tile_rows[1:], self.lanes(np.dtype(np.float32))]))
 
     @property
     def panel_vectors(self) -> int:
@@ -82,6 +83,5 @@ def current() -> Target:
         return Target(32, 16, bool(re.search(r"\bvfmadd", assembly)))
     if "xmm" in assembly:
         return Target(16, 16, False)
-    return Target(
-        16, 32 if "aarch64" in llvm.get_process_triple() else 16, "fma" in assembly and "fmaf" not in assembly
-    )
+    registers = 32 if "aarch64" in llvm.get_process_triple() else 16
+    return Target(16, registers, fma=not re.search(r"\bfmaf\b", assembly), is_x86=False)
