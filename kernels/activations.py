@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kernels import softmax, target
+from kernels.fingerprint import fingerprint
 from kernels.jit import callback
 from kernels.rules import Program, erf, exp, maximum, tanh, trace, where
 from kernels.tile import make_map_vector
@@ -59,7 +60,7 @@ class Activation:
     @property
     def key(self) -> str:
         """Names the formulas: changes whenever they do."""
-        return self.name if self.rowwise else f"{self.programs[0].key} {self.programs[1].key}"
+        return fingerprint(self.rowwise) if self.rowwise else f"{self.programs[0].key} {self.programs[1].key}"
 
 
 ACTIVATIONS: dict[str, Activation] = {}
@@ -71,10 +72,12 @@ def register(activation: Activation) -> Activation:
     Raises
     ------
     ValueError
-        When its rule at 0 or at 1 does not give a number, or another activation has the name.
+        When another activation has the name.
+    TypeError
+        When its rules cannot be traced.
     """
-    known = ACTIVATIONS.get(activation.name)
-    if known is not None and known.key != activation.key:
+    key, known = activation.key, ACTIVATIONS.get(activation.name)
+    if known is not None and known.key != key:
         raise ValueError(f"another activation is called {activation.name!r}")
     ACTIVATIONS[activation.name] = activation
     return activation

@@ -130,37 +130,3 @@ def callback(signature: Any, key: str) -> Callable[[Callable[..., Any]], CFunc]:
         return function
 
     return compile_now
-
-
-def fingerprint(function: Any) -> str:
-    """Digest of a function's code and of all it reaches: closures, globals, and functions these call."""
-    digest, seen = hashlib.sha256(), set()
-
-    def visit(value: Any) -> None:
-        value = getattr(value, "py_func", value)
-        code = getattr(value, "__code__", None)
-        if code is None:
-            # A module's or a builtin's repr may hold an address or a path: its name says enough.
-            digest.update(repr(getattr(value, "__name__", value)).encode())
-            return
-        if value in seen:
-            return
-        seen.add(value)
-        visit_code(code, value.__globals__)
-        for cell in value.__closure__ or ():
-            visit(cell.cell_contents)
-
-    def visit_code(code: Any, names: dict[str, Any]) -> None:
-        digest.update(code.co_code)
-        for constant in code.co_consts:
-            if hasattr(constant, "co_code"):
-                visit_code(constant, names)
-            else:
-                digest.update(repr(constant).encode())
-        for name in code.co_names:
-            digest.update(name.encode())
-            if name in names:
-                visit(names[name])
-
-    visit(function)
-    return digest.hexdigest()[:16]

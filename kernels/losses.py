@@ -15,7 +15,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from kernels.jit import OPTIONS, callback, fingerprint, inline
+from kernels.fingerprint import fingerprint
+from kernels.jit import OPTIONS, callback, inline
 from kernels.memory import matrix, vector
 from kernels.softmax import make_jacobian, make_softmax, make_softmax_row
 
@@ -44,7 +45,7 @@ class Loss:
     @property
     def key(self) -> str:
         """Names the code: changes whenever it does."""
-        return self.name if self.kernel is None else f"{self.name} {fingerprint(self.kernel)}"
+        return f"{self.name} {fingerprint(self.kernel or self.make_block)}"
 
 
 LOSSES: dict[str, Loss] = {}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.fingerprint import fingerprint
 from kernels.rules import Program, sqrt, trace_optimizer
 
 
@@ -78,8 +79,7 @@ class Optimizer:
     @property
     def key(self) -> str:
         """Names the formulas: changes whenever they do."""
-        probe = self.scalars(0.37, 3.0, self.with_defaults({}))
-        return f"{self.program.key} {sorted(probe.items())} {self.weights_only}"
+        return f"{self.program.key} {fingerprint(self.scalars)} {self.weights_only}"
 
     def table(
         self, lr: np.ndarray, t: np.ndarray, settings: Mapping[str, float], dtype: Any, biases: bool
@@ -106,8 +106,8 @@ def register(optimizer: Optimizer) -> Optimizer:
     TypeError
         When its rule cannot be traced.
     """
-    known = OPTIMIZERS.get(optimizer.name)
-    if known is not None and known.key != optimizer.key:
+    key, known = optimizer.key, OPTIMIZERS.get(optimizer.name)
+    if known is not None and known.key != key:
         raise ValueError(f"another optimizer is called {optimizer.name!r}")
     OPTIMIZERS[optimizer.name] = optimizer
     return optimizer

@@ -53,6 +53,11 @@ class Symbol:
     def __rtruediv__(self, other: Any) -> Symbol:
         return self._apply("div", other, self)
 
+    def __pow__(self, exponent: int) -> Symbol:
+        if not isinstance(exponent, int) or exponent < 1:
+            raise TypeError(f"a rule can raise a value to a whole power from 1 up, not to {exponent!r}")
+        return self if exponent == 1 else self * self ** (exponent - 1)
+
     def __neg__(self) -> Symbol:
         return self._apply("sub", -0.0, self)
 

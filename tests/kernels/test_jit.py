@@ -66,21 +66,3 @@ def test_torn_cache_files_are_compiled_anew(copy_of_the_package):
 def test_a_cache_folder_that_cannot_be_made_costs_only_time(copy_of_the_package):
     (copy_of_the_package.folder / "cache").write_text("a file where the folder should be")
     assert copy_of_the_package(2.0)[:2] == ["12.0", "22.0"]
-
-
-def test_a_fingerprint_follows_closures_globals_and_the_functions_they_call():
-    def make(offset):
-        def helper(x):
-            return x + offset
-
-        return lambda x: 2 * helper(x)
-
-    assert jit.fingerprint(make(1)) == jit.fingerprint(make(1))
-    assert jit.fingerprint(make(1)) != jit.fingerprint(make(2))
-
-
-def test_a_fingerprint_ends_on_recursion():
-    def down(n):
-        return 0 if n == 0 else down(n - 1)
-
-    assert jit.fingerprint(down) == jit.fingerprint(down)

@@ -55,6 +55,13 @@ def test_functions_of_rules_compute_on_arrays(name):
     np.testing.assert_array_equal(getattr(rules, name)(x), expected(x))
 
 
+def test_whole_powers_are_products():
+    program = rules.trace(lambda x: x**3, ("x",))
+    assert program.text.split("\n") == ["input x", "mul %0 %0", "mul %0 %1"]
+    with pytest.raises(TypeError, match="whole power"):
+        rules.trace(lambda x: x**0.5, ("x",))
+
+
 def test_numpy_scalars_take_part_in_rules():
     program = rules.trace(lambda x: np.float64(2.0) * x + np.float32(1.0), ("x",))
     assert program.text.split("\n") == ["input x", "mul 2.0 %0", "add %1 1.0"]
