@@ -7,14 +7,13 @@ says, so tiles at the edges compute padding rather than branch.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
 from kernels import target
-from kernels.jit import callback, inline
-from kernels.memory import matrix
+from kernels.jit import callback
+from kernels.memory import matrix, vector
 from kernels.rules import Program
 from kernels.tile import make_store_tile, make_transpose_block, make_update_tile, make_update_vector
 
@@ -28,14 +27,12 @@ def _shape(dtype: Any) -> tuple[int, int, int, tuple[int, ...], int]:
     return np.dtype(dtype).itemsize, cpu.lanes(dtype), cpu.panel_vectors, cpu.tile_rows, cpu.row_multiple
 
 
-@functools.cache
-def make_forward(dtype: Any) -> Any:
-    """``forward(H, h_stride, m, n_in, W, n_out, bias, Z, z_stride)``: Z = H W + b."""
+def compile_product(dtype: Any) -> Any:
+    """Callback ``(H, h_stride, m, n_in, W, n_out, bias, Z, z_stride)``: Z = H W + b, W in panels."""
     size, lanes, full, tile_rows, multiple = _shape(dtype)
     tile = make_store_tile(dtype)
 
-    @inline
-    def forward(H, h_stride, m, n_in, W, n_out, bias, Z, z_stride):
+    def product(H, h_stride, m, n_in, W, n_out, bias, Z, z_stride):
         rows = (n_in + multiple - 1) // multiple * multiple
         total = (n_out + lanes - 1) // lanes
         for first in range(0, total, full):
@@ -44,8 +41,9 @@ def make_forward(dtype: Any) -> Any:
             for i in range(0, m, step):
                 tile(vectors, H + i * h_stride * size, h_stride, 1, W + column * rows * size, vectors * lanes, n_in,
                      Z + (i * z_stride + column) * size, z_stride, bias + column * size)  # fmt: skip
+        return 0.0
 
-    return forward
+    return callback(f"float64({', '.join(['int64'] * 9)})", dtype)(product)
 
 
 def compile_update(program: Program, dtype: Any) -> tuple[Any, Any]:
@@ -84,13 +82,11 @@ def compile_update(program: Program, dtype: Any) -> tuple[Any, Any]:
     )
 
 
-@functools.cache
-def make_transpose(dtype: Any) -> Any:
-    """``transpose(W, n_in, n_out, WT)``: panels of W.T from panels of W, in square blocks of one vector a side."""
+def compile_transpose(dtype: Any) -> Any:
+    """Callback ``(W, n_in, n_out, WT)``: panels of W.T from panels of W, in square blocks of one vector a side."""
     size, lanes, full, _, multiple = _shape(dtype)
     block, panel = make_transpose_block(dtype), full * lanes
 
-    @inline
     def transpose(W, n_in, n_out, WT):
         rows_in = (n_in + multiple - 1) // multiple * multiple
         rows_out = (n_out + multiple - 1) // multiple * multiple
@@ -105,22 +101,23 @@ def make_transpose(dtype: Any) -> Any:
                 i_width = min(panel, width_in - i_panel)
                 sink = WT + (i_panel * rows_out + o * i_width + i - i_panel) * size
                 block(source + i * o_width * size, o_width, sink, i_width)
+        return 0.0
 
-    return transpose
+    return callback("float64(int64, int64, int64, int64)", dtype)(transpose)
 
 
-@functools.cache
-def make_column_sums(dtype: Any) -> Any:
-    """``column_sums(dZ, z_stride, m, n, out)``: out[j] = sum over rows of dZ[:, j] (db)."""
+def compile_column_sums(dtype: Any) -> Any:
+    """Callback ``(dZ, z_stride, m, n, out)``: out[j] = sum over rows of dZ[:, j] (db)."""
     zero = np.dtype(dtype).type(0)
 
-    @inline
     def column_sums(dZ, z_stride, m, n, out):
-        rows, sums = matrix(dZ, m, z_stride, zero), matrix(out, 1, n, zero)[0]
-        sums[:] = zero
+        rows, sums = matrix(dZ, m, z_stride, zero), vector(out, n, zero)
+        for j in range(n):
+            sums[j] = zero
         for i in range(m):
             row = rows[i]
             for j in range(n):
                 sums[j] += row[j]
+        return 0.0
 
-    return column_sums
+    return callback("float64(int64, int64, int64, int64, int64)", dtype)(column_sums)

@@ -6,12 +6,11 @@ depends on nothing else, so any engine, batch split or number of processes draws
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 
-from kernels.jit import inline
+from kernels.jit import callback, inline
 from kernels.memory import matrix
 
 
@@ -33,21 +32,21 @@ def element_hash(key, element):
     return np.uint32(x ^ (x >> np.uint32(16)))
 
 
-@functools.cache
-def make_dropout(dtype: Any) -> Any:
-    """``dropout(source, sink, m, n, stride, key, threshold, scale)``: sink = source * scale where kept, else 0.
+def compile_dropout(dtype: Any) -> Any:
+    """Callback ``(source, sink, m, n, stride, key, threshold, scale)``: sink = source * scale where kept, else 0.
 
     An element is dropped when its hash is below ``threshold`` = floor(p * 2^32); scale = 1 / (1 - p). Sink may be
     source: the backward pass runs this on the gradient.
     """
     zero = np.dtype(dtype).type(0)
 
-    @inline
     def dropout(source, sink, m, n, stride, key, threshold, scale):
         A, D = matrix(source, m, stride, zero), matrix(sink, m, stride, zero)
         for i in range(m):
             a, d = A[i], D[i]
             for j in range(n):
                 d[j] = a[j] * scale if element_hash(key, i * n + j) >= threshold else zero
+        return 0.0
 
-    return dropout
+    signature = f"float64(int64, int64, int64, int64, int64, uint32, uint32, {dtype})"
+    return callback(signature, dtype)(dropout)

@@ -7,7 +7,6 @@ layout on the way in and out, in panels inside.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,39 +14,17 @@ from typing import Any
 import numpy as np
 
 from kernels import epoch, panels
-from kernels.activations import ACTIVATIONS, compile_activation
-from kernels.dense import compile_update
-from kernels.losses import LOSSES, compile_loss
+from kernels.activations import ACTIVATIONS
+from kernels.losses import LOSSES
 from kernels.model import EpochResult, Evaluation, Model
-from kernels.optimizers import KEEP_GRADIENT, OPTIMIZERS
+from kernels.optimizers import OPTIMIZERS
+from kernels.units import compile_units, gather_address
 
 Weights = Sequence[tuple[np.ndarray, np.ndarray]]
 
 # Rows of one step of an evaluation: enough to reuse a panel of weights often, few enough for the cache.
 EVALUATION_ROWS = 256
 SLOW_SECONDS = 0.5  # longer than any loading from the cache: it was compiled
-
-
-class _Units:
-    """Compiled callbacks by what names them, so each is compiled or loaded once per process."""
-
-    def __init__(self) -> None:
-        self._compiled: dict[str, tuple[Any, ...]] = {}
-
-    def get(self, item: Any, dtype: str, compile_item: Any) -> tuple[Any, ...]:
-        key = f"{type(item).__name__} {dtype} {item.key}"
-        if key not in self._compiled:
-            compiled = compile_item(item, dtype)
-            self._compiled[key] = compiled if isinstance(compiled, tuple) else (compiled,)
-        return self._compiled[key]
-
-
-_UNITS = _Units()
-
-
-@functools.cache
-def _keep(dtype: str) -> Any:
-    return compile_update(KEEP_GRADIENT.program, dtype)[0]
 
 
 class Engine:
@@ -90,8 +67,11 @@ class Engine:
         for (W, b), w_part, b_part in zip(weights, self._w_parts, self._b_parts, strict=True):
             panels.pack(np.asarray(W, self.dtype), self._params[0, w_part])
             self._params[0, b_part][: len(b)] = b
-        self._units = self._callbacks()
+        for (W, _), transposed in zip(weights[1:], self._transposed[1:], strict=True):
+            panels.pack(np.asarray(W, self.dtype).T, transposed)
+        self._units = compile_units(self._activation, self._loss, self._optimizer, self.dtype.name)
         self._train, self._evaluate, self._gradients = epoch.make_epoch(self.dtype.name)
+        self._batch = np.zeros(epoch.ENTRIES, np.int64)
         self._rows = 0
 
     def _allocate_parameters(self, shapes: list[tuple[int, int]]) -> None:
@@ -110,17 +90,6 @@ class Engine:
         self._transposed = [panels.zeros(n if i else 0, self.dtype) for i, n in enumerate(sizes)]
         widest = max(panels.row_stride(n, self.dtype) for n in self.model.sizes)
         self._zeros = panels.zeros(widest, self.dtype)
-
-    def _callbacks(self) -> np.ndarray:
-        """Addresses of the compiled activation, loss and optimizer."""
-        name = self.dtype.name
-        self._functions = (
-            *_UNITS.get(self._activation, name, compile_activation),
-            *_UNITS.get(self._loss, name, compile_loss),
-            *_UNITS.get(self._optimizer, name, lambda optimizer, dtype: compile_update(optimizer.program, dtype)),
-            _keep(name),
-        )
-        return np.array([function.address for function in self._functions], np.int64)
 
     def _reserve(self, rows: int) -> None:
         """Make room for mini-batches of ``rows`` rows, and describe all memory in the table."""
@@ -152,28 +121,29 @@ class Engine:
         self._labels = np.zeros(rows, np.int64)
         self._predictions = np.zeros(rows, np.int64)
 
-    def _refresh_transposed(self) -> None:
-        """Bring the transposed copies in line with the weights."""
-        for i, (W, _) in enumerate(self.weights()):
-            if i:
-                panels.pack(W.T, self._transposed[i])
+    def _describe(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray, rows: int) -> tuple[np.ndarray, ...]:
+        """Make ready for mini-batches of ``rows`` rows of X; returns arrays that must stay alive during the call.
 
-    @property
-    def _row_bytes(self) -> int:
-        return self._params.strides[0]
-
-    def _inputs(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Arrays as the compiled code reads them, checked: it does not check again."""
+        The compiled code gets addresses and checks nothing, so all is checked here.
+        """
         if X.ndim != 2 or X.shape[1] != self.model.sizes[0] or y.shape != (len(X),):
             raise ValueError(f"X {X.shape}, y {y.shape}: expected (N, {self.model.sizes[0]}) and (N,)")
         indices = np.ascontiguousarray(indices, np.int64)
         if len(indices) and (indices.min() < 0 or indices.max() >= len(X)):
             raise ValueError(f"indices must lie in [0, {len(X)})")
-        X = X if X.dtype == np.uint8 else np.asarray(X, self.dtype)
-        y = np.asarray(y, np.int64)
+        X = np.ascontiguousarray(X if X.dtype == np.uint8 else np.asarray(X, self.dtype))
+        y = np.ascontiguousarray(y, np.int64)
         if len(y) and (y.min() < 0 or y.max() >= self.model.sizes[-1]):
             raise ValueError(f"labels must lie in [0, {self.model.sizes[-1]})")
-        return _read_only(X), _read_only(y), indices
+        self._reserve(rows)
+        self._units[epoch.GATHER] = gather_address(self.dtype.name, X.dtype.name)
+        row_bytes = self._params.strides[0]
+        self._batch[:] = (
+            X.ctypes.data, y.ctypes.data, indices.ctypes.data, len(indices), self._scale.ctypes.data,
+            self._shift.ctypes.data, self._labels.ctypes.data, self._predictions.ctypes.data, self._zeros.ctypes.data,
+            row_bytes, (len(self._params) - 1) * row_bytes,
+        )  # fmt: skip
+        return X, y, indices
 
     def train_epoch(
         self, X: np.ndarray, y: np.ndarray, order: np.ndarray, batch_size: int, lr: np.ndarray, dropout_seed: int = 0
@@ -200,20 +170,18 @@ class Engine:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size}: must be at least 1")
-        X, y, order = self._inputs(X, y, order)
         n_steps = -(-len(order) // batch_size)
         if len(lr) != n_steps:
             raise ValueError(f"{len(lr)} learning rates for {n_steps} steps")
-        self._reserve(min(batch_size, max(len(order), 1)))
-        self._refresh_transposed()
+        alive = self._describe(X, y, order, min(batch_size, max(len(order), 1)))
         t = np.arange(self._steps + 1, self._steps + n_steps + 1)
         tables = [self._optimizer.table(lr, t, self.model.settings, self.dtype, biases) for biases in (False, True)]
         total, correct, steps, seen = self._train(
-            X, y, order, batch_size, self._scale, self._shift, self._table, self._units, self._labels,
-            self._predictions, tables[0].ctypes.data, tables[1].ctypes.data, tables[0].shape[1], float(self.model.l2),
-            float(self.model.dropout), np.uint64(dropout_seed), float(self.model.clip_norm or 0.0),
-            self._zeros.ctypes.data, self._row_bytes, (self._params.shape[0] - 1) * self._row_bytes,
+            self._batch, self._table, self._units, batch_size, tables[0].ctypes.data, tables[1].ctypes.data,
+            tables[0].shape[1], float(self.model.l2), float(self.model.dropout), np.uint64(dropout_seed),
+            float(self.model.clip_norm or 0.0),
         )  # fmt: skip
+        del alive
         self._steps += steps
         if not seen:
             return EpochResult(float("nan"), float("nan"), 0, True)
@@ -221,23 +189,22 @@ class Engine:
 
     def evaluate(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Evaluation:
         """Mean loss (without penalty) and the most likely class of the rows ``indices``; dropout off."""
-        X, y, indices = self._inputs(X, y, indices)
-        self._reserve(EVALUATION_ROWS)
+        alive = self._describe(X, y, indices, EVALUATION_ROWS)
         predictions = np.zeros(len(indices), np.int64)
         logits = np.zeros((len(indices), self.model.sizes[-1]), self.dtype)
-        total = self._evaluate(X, y, indices, EVALUATION_ROWS, self._scale, self._shift, self._table_without_dropout(),
-                               self._units, self._labels, predictions, logits)  # fmt: skip
+        total = self._evaluate(self._batch, self._table_without_dropout(), self._units, EVALUATION_ROWS,
+                               predictions.ctypes.data, logits.ctypes.data)  # fmt: skip
+        del alive
         return Evaluation(total / len(indices) if len(indices) else float("nan"), predictions, logits)
 
     def gradients(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """(dW, db) per layer of the mean loss of one batch plus its L2 term; dropout off, no clipping."""
-        X, y, indices = self._inputs(X, y, indices)
-        self._reserve(len(indices))
-        self._refresh_transposed()
-        row = self._params.shape[0] - 1
-        self._gradients(X, y, indices, self._scale, self._shift, self._table_without_dropout(), self._units,
-                        self._labels, float(self.model.l2), self._zeros.ctypes.data, row * self._row_bytes)  # fmt: skip
-        return self._unpacked(row)
+        if len(indices) == 0:
+            raise ValueError("gradients need at least one row")
+        alive = self._describe(X, y, indices, len(indices))
+        self._gradients(self._batch, self._table_without_dropout(), self._units, float(self.model.l2))
+        del alive
+        return self._unpacked(len(self._params) - 1)
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Copies of (W, b) per layer in plain layout."""
@@ -255,13 +222,6 @@ class Engine:
         table = self._table.copy()
         table[1:, epoch.H] = table[:-1, epoch.A]
         return table
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A contiguous read-only view: Numba compiles for each kind of array, and memory maps of data are read-only."""
-    view = np.ascontiguousarray(array).view(np.ndarray)[:]
-    view.flags.writeable = False
-    return view
 
 
 def compile_all(needs: Sequence[tuple[str, str, str, str]], announce: Callable[[int, int], None]) -> None:

@@ -1,10 +1,9 @@
 """A whole epoch of training and a whole evaluation, each in one compiled call without the GIL.
 
-``table`` describes the network to the compiled code, one row per layer, by addresses and sizes (the columns below);
-:class:`kernels.engine.Engine` owns the memory. Activations, losses and optimizers come in as addresses of functions
-(see :mod:`kernels.memory`), so one compiled epoch serves all of them.
-
-Shapes: X (N, n_in) uint8 or float, y (N,) int64, ``order`` indices of rows; m rows in a mini-batch.
+``table`` describes the network to the compiled code, one row per layer, by addresses and sizes; ``units`` holds the
+addresses of the compiled parts that do the work (see :mod:`kernels.memory`); ``batch`` describes the data. So one
+compiled epoch serves every activation, loss, optimizer and type of data, and compiles in two seconds.
+:class:`kernels.engine.Engine` owns the memory. Shapes: m rows in a mini-batch.
 """
 
 from __future__ import annotations
@@ -15,22 +14,23 @@ from typing import Any
 import numpy as np
 
 from kernels.denormals import flush, restore
-from kernels.dense import make_column_sums, make_forward, make_transpose
 from kernels.dropout import key as dropout_key
-from kernels.dropout import make_dropout
 from kernels.jit import inline, kernel
-from kernels.memory import invoke, matrix, prefetch, vector
-from kernels.panels import ALIGNMENT_BYTES
-from kernels.rows import make_rows
+from kernels.memory import invoke, matrix, vector
 
-# Columns of the table. Addresses: W, BIAS parameters; WT transposed panels (0 for the first layer); H inputs of the
-# layer; Z pre-activations; A activations (may be Z); D what the next layer reads (A, or its copy after dropout);
-# G dL/dZ; GRAD_W and GRAD_B stored gradients.
+# Columns of ``table``. Addresses: W, BIAS parameters; WT transposed panels (nothing for the first layer); H inputs of
+# the layer; Z pre-activations; A activations (may be Z); D what the next layer reads (A, or its copy after dropout); G
+# dL/dZ; GRAD_W and GRAD_B stored gradients.
 N_IN, N_OUT, W, BIAS, WT, H, H_STRIDE, Z, A, D, STRIDE, G, GRAD_W, GRAD_B, W_SIZE, B_SIZE = range(16)
 COLUMNS = 16
-# Entries of ``units``: addresses of callbacks.
-ACTIVATION, ACTIVATION_BACK, LOSS, UPDATE, UPDATE_FLAT, KEEP = range(6)
-AHEAD = 16  # rows between asking for a row of X and reading it
+# Entries of ``units``.
+(GATHER, PRODUCT, TRANSPOSE, COLUMN_SUMS, DROPOUT, PREDICT, KEEP, ACTIVATION, ACTIVATION_BACK, LOSS, UPDATE,
+ UPDATE_FLAT) = range(12)  # fmt: skip
+UNITS = 12
+# Entries of ``batch``: addresses of data (X, Y), of the order of rows, of scale and shift per feature, of the labels
+# and predictions of a mini-batch, of a row of zeros; distances from a parameter to its slots and stored gradient.
+X, Y, ORDER, N_ORDER, SCALE, SHIFT, LABELS, PREDICTIONS, ZEROS, SLOT_BYTES, KEEP_BYTES = range(11)
+ENTRIES = 11
 
 
 @functools.cache
@@ -39,178 +39,161 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
     size = np.dtype(dtype).itemsize
     real = np.dtype(dtype).type
     zero, one = real(0), real(1)
-    layer_forward, transpose, column_sums = make_forward(dtype), make_transpose(dtype), make_column_sums(dtype)
-    dropout, rows = make_dropout(dtype), make_rows(dtype)
-    find, largest = rows.find, rows.largest
 
     @inline
-    def gather(X, y, order, start, m, scale, shift, table, labels):
-        """Copy m rows of a mini-batch into the first layer's input, scaled: x * scale + shift."""
-        sink = matrix(table[0, H], m, table[0, H_STRIDE], zero)
-        n_in, row_bytes, base = table[0, N_IN], X.strides[0], X.ctypes.data
-        for i in range(m):
-            # Rows lie anywhere in the data: asked for AHEAD rows early, 64 x 784 take 4 us instead of 12.
-            soon = base + order[min(start + i + AHEAD, len(order) - 1)] * row_bytes
-            for line in range(0, row_bytes, ALIGNMENT_BYTES):
-                prefetch(soon + line)
-            source, row = X[order[start + i]], sink[i]
-            for j in range(n_in):
-                row[j] = real(source[j]) * scale[j] + shift[j]
-            labels[i] = y[order[start + i]]
+    def gather(batch, table, units, start, m):
+        t = table[0]
+        invoke(units[GATHER], (batch[X], t[N_IN], batch[Y], batch[ORDER], batch[N_ORDER], start, m, batch[SCALE],
+                               batch[SHIFT], t[H], t[H_STRIDE], batch[LABELS]))  # fmt: skip
 
     @inline
-    def forward(table, units, m, seed, step, threshold, keep_scale):
+    def drop(t, units, source, sink, m, layer, masks):
+        """Dropout of layer's activations or of their gradient; ``masks`` = (seed, step, threshold, scale)."""
+        seed, step, threshold, scale = masks
+        if threshold > 0:
+            mask = dropout_key(seed, step, layer)
+            invoke(units[DROPOUT], (source, sink, m, t[N_OUT], t[STRIDE], mask, np.uint32(threshold), scale))
+
+    @inline
+    def forward(table, units, m, masks):
         """Run all layers; the logits are the last layer's Z."""
         last = len(table) - 1
         for i in range(len(table)):
             t = table[i]
-            layer_forward(t[H], t[H_STRIDE], m, t[N_IN], t[W], t[N_OUT], t[BIAS], t[Z], t[STRIDE])
+            invoke(units[PRODUCT], (t[H], t[H_STRIDE], m, t[N_IN], t[W], t[N_OUT], t[BIAS], t[Z], t[STRIDE]))
             if i < last:
                 invoke(units[ACTIVATION], (t[Z], t[A], m, t[N_OUT], t[STRIDE]))
-                if threshold > 0:
-                    mask = dropout_key(seed, step, i)
-                    dropout(t[A], t[D], m, t[N_OUT], t[STRIDE], mask, np.uint32(threshold), keep_scale)
+                drop(t, units, t[A], t[D], m, i, masks)
 
     @inline
-    def predict(table, m, predictions):
-        """Largest logit of each row; the first on a tie, NaN below every number."""
+    def predict(batch, table, units, m, predictions):
         t = table[-1]
-        for i in range(m):
-            row = t[Z] + i * t[STRIDE] * size
-            predictions[i] = find(row, t[N_OUT], largest(row, t[N_OUT]))
+        return invoke(units[PREDICT], (t[Z], m, t[N_OUT], t[STRIDE], batch[LABELS], predictions))
 
     @inline
-    def mean_gradient(table, m):
-        """Divide dL/dlogits of each row by m."""
+    def loss_and_gradient(batch, table, units, m):
+        """Sum of the losses of a mini-batch; leaves dL/dlogits of their mean in the last layer's G."""
         t, scale = table[-1], one / real(m)
+        loss = invoke(units[LOSS], (t[Z], batch[LABELS], t[G], m, t[N_OUT], t[STRIDE]))
         rows = matrix(t[G], m, t[STRIDE], zero)
         for i in range(m):
             row = rows[i]
             for j in range(t[N_OUT]):
                 row[j] *= scale
+        return loss
 
     @inline
-    def backward_data(table, units, i, m, seed, step, threshold, keep_scale, zeros):
+    def backward_data(batch, table, units, i, m, masks):
         """From dL/dZ of layer i to dL/dZ of layer i - 1: through the weights, the dropout mask, the activation."""
         t, p = table[i], table[i - 1]
-        layer_forward(t[G], t[STRIDE], m, t[N_OUT], t[WT], t[N_IN], zeros, p[G], p[STRIDE])
-        if threshold > 0:
-            mask = dropout_key(seed, step, i - 1)
-            dropout(p[G], p[G], m, p[N_OUT], p[STRIDE], mask, np.uint32(threshold), keep_scale)
+        invoke(units[PRODUCT], (t[G], t[STRIDE], m, t[N_OUT], t[WT], t[N_IN], batch[ZEROS], p[G], p[STRIDE]))
+        drop(p, units, p[G], p[G], m, i - 1, masks)
         invoke(units[ACTIVATION_BACK], (p[G], p[Z], p[A], m, p[N_OUT], p[STRIDE]))
 
     @inline
-    def bias_gradient(t, m):
-        column_sums(t[G], t[STRIDE], m, t[N_OUT], t[GRAD_B])
+    def weight_gradient(batch, t, units, unit, m, slot_bytes, hyper, l2):
+        """DW = H.T dZ, consumed in registers by the unit (an optimizer, or what keeps it), and db into GRAD_B."""
+        invoke(units[unit], (t[H], t[H_STRIDE], m, t[N_IN], t[G], t[STRIDE], t[N_OUT], t[W], slot_bytes, hyper, l2))
+        invoke(units[COLUMN_SUMS], (t[G], t[STRIDE], m, t[N_OUT], t[GRAD_B]))
 
     @inline
-    def store_gradients(table, units, m, l2, seed, step, threshold, keep_scale, zeros, keep_bytes):
+    def refresh(t, units, i):
+        if i > 0:
+            invoke(units[TRANSPOSE], (t[W], t[N_IN], t[N_OUT], t[WT]))
+
+    @inline
+    def keep_gradients(batch, table, units, m, l2, masks):
         """Backward pass that keeps dW (with the L2 term) and db instead of using them up."""
         for i in range(len(table) - 1, -1, -1):
-            t = table[i]
             if i > 0:
-                backward_data(table, units, i, m, seed, step, threshold, keep_scale, zeros)
-            invoke(units[KEEP], (t[H], t[H_STRIDE], m, t[N_IN], t[G], t[STRIDE], t[N_OUT], t[W],
-                                 keep_bytes, t[W], l2))  # fmt: skip
-            bias_gradient(t, m)
+                backward_data(batch, table, units, i, m, masks)
+            weight_gradient(batch, table[i], units, KEEP, m, batch[KEEP_BYTES], table[i, W], l2)
 
     @inline
     def squared_norm(table):
         """Sum of squares of all stored gradients (padding is 0)."""
         total = 0.0
         for i in range(len(table)):
-            t = table[i]
-            for address, n in ((t[GRAD_W], t[W_SIZE]), (t[GRAD_B], t[B_SIZE])):
-                values = vector(address, n, zero)
-                for j in range(n):
-                    total += float(values[j]) * float(values[j])
+            for address, n in ((GRAD_W, W_SIZE), (GRAD_B, B_SIZE)):
+                values = vector(table[i, address], table[i, n], zero)
+                for value in values:
+                    total += float(value) * float(value)
         return total
 
     @inline
-    def update_clipped(table, units, m, l2, hyper_w, hyper_b, seed, step, threshold, keep_scale, zeros, slot_bytes,
-                       keep_bytes, clip_norm):  # fmt: skip
+    def update_clipped(batch, table, units, m, l2, hyper_w, hyper_b, masks, clip_norm):
         """Clip by the global norm: all gradients must be there before the first update."""
-        store_gradients(table, units, m, l2, seed, step, threshold, keep_scale, zeros, keep_bytes)
+        keep_gradients(batch, table, units, m, l2, masks)
         norm = np.sqrt(squared_norm(table))
         scale = real(clip_norm / norm) if norm > clip_norm else one
         for i in range(len(table)):
             t = table[i]
-            invoke(units[UPDATE_FLAT], (t[W], t[GRAD_W], t[W_SIZE], scale, slot_bytes, hyper_w))
-            invoke(units[UPDATE_FLAT], (t[BIAS], t[GRAD_B], t[B_SIZE], scale, slot_bytes, hyper_b))
-            if i > 0:
-                transpose(t[W], t[N_IN], t[N_OUT], t[WT])
+            invoke(units[UPDATE_FLAT], (t[W], t[GRAD_W], t[W_SIZE], scale, batch[SLOT_BYTES], hyper_w))
+            invoke(units[UPDATE_FLAT], (t[BIAS], t[GRAD_B], t[B_SIZE], scale, batch[SLOT_BYTES], hyper_b))
+            refresh(t, units, i)
 
     @inline
-    def update_fused(table, units, m, l2, hyper_w, hyper_b, seed, step, threshold, keep_scale, zeros, slot_bytes):
+    def update_fused(batch, table, units, m, l2, hyper_w, hyper_b, masks):
         """Backward pass from the last layer to the first, each layer updated as soon as its weights were used."""
         for i in range(len(table) - 1, -1, -1):
             t = table[i]
             if i > 0:
-                backward_data(table, units, i, m, seed, step, threshold, keep_scale, zeros)
-            invoke(units[UPDATE], (t[H], t[H_STRIDE], m, t[N_IN], t[G], t[STRIDE], t[N_OUT], t[W],
-                                   slot_bytes, hyper_w, l2))  # fmt: skip
-            bias_gradient(t, m)
-            invoke(units[UPDATE_FLAT], (t[BIAS], t[GRAD_B], t[B_SIZE], one, slot_bytes, hyper_b))
-            if i > 0:
-                transpose(t[W], t[N_IN], t[N_OUT], t[WT])
+                backward_data(batch, table, units, i, m, masks)
+            weight_gradient(batch, t, units, UPDATE, m, batch[SLOT_BYTES], hyper_w, l2)
+            invoke(units[UPDATE_FLAT], (t[BIAS], t[GRAD_B], t[B_SIZE], one, batch[SLOT_BYTES], hyper_b))
+            refresh(t, units, i)
 
     @kernel(key=f"train {dtype}")
-    def train(X, y, order, batch_size, scale, shift, table, units, labels, predictions, hyper_w, hyper_b, n_scalars,
-              l2, dropout_probability, dropout_seed, clip_norm, zeros, slot_bytes, keep_bytes):  # fmt: skip
-        # hyper_w, hyper_b: addresses of (steps, n_scalars) tables; clip_norm <= 0: no clipping; zeros: address of a
-        # row of zeros; slot_bytes, keep_bytes: distance from a parameter to its slots and to its stored gradient.
-        threshold = np.int64(dropout_probability * 4294967296.0)
-        keep_scale = real(1.0 / (1.0 - dropout_probability))
-        total, correct, steps, seen = 0.0, 0, 0, 0
+    def train(batch, table, units, batch_size, hyper_w, hyper_b, n_scalars, l2, dropout, dropout_seed, clip_norm):
+        # hyper_w, hyper_b: addresses of the scalars of every step, (steps, n_scalars); clip_norm 0: no clipping.
+        threshold, keep_scale = np.int64(dropout * 4294967296.0), real(1.0 / (1.0 - dropout))
+        total, correct, steps, seen, n_rows = 0.0, 0.0, 0, 0, batch[N_ORDER]
         mode = flush()
-        for start in range(0, len(order), batch_size):
-            m = min(batch_size, len(order) - start)
-            gather(X, y, order, start, m, scale, shift, table, labels)
-            forward(table, units, m, dropout_seed, steps, threshold, keep_scale)
-            predict(table, m, predictions)
-            for i in range(m):
-                correct += predictions[i] == labels[i]
-            t = table[-1]
-            loss = invoke(units[LOSS], (t[Z], labels.ctypes.data, t[G], m, t[N_OUT], t[STRIDE]))
+        for start in range(0, n_rows, batch_size):
+            m, masks = min(batch_size, n_rows - start), (dropout_seed, steps, threshold, keep_scale)
+            gather(batch, table, units, start, m)
+            forward(table, units, m, masks)
+            correct += predict(batch, table, units, m, batch[PREDICTIONS])
+            loss = loss_and_gradient(batch, table, units, m)
             total += loss
             seen += m
             if not np.isfinite(loss):
                 break
-            mean_gradient(table, m)
-            offset = steps * n_scalars * size
+            offset, l2_per_row = steps * n_scalars * size, real(l2 / m)
             if clip_norm > 0.0:
-                update_clipped(table, units, m, real(l2 / m), hyper_w + offset, hyper_b + offset, dropout_seed, steps,
-                               threshold, keep_scale, zeros, slot_bytes, keep_bytes, clip_norm)  # fmt: skip
+                update_clipped(batch, table, units, m, l2_per_row, hyper_w + offset, hyper_b + offset, masks, clip_norm)
             else:
-                update_fused(table, units, m, real(l2 / m), hyper_w + offset, hyper_b + offset, dropout_seed, steps,
-                             threshold, keep_scale, zeros, slot_bytes)  # fmt: skip
+                update_fused(batch, table, units, m, l2_per_row, hyper_w + offset, hyper_b + offset, masks)
             steps += 1
         restore(mode)
         return total, correct, steps, seen
 
     @kernel(key=f"evaluate {dtype}")
-    def evaluate(X, y, rows, batch_size, scale, shift, table, units, labels, predictions, logits):
-        total = 0.0
-        mode = flush()
-        for start in range(0, len(rows), batch_size):
-            m = min(batch_size, len(rows) - start)
-            gather(X, y, rows, start, m, scale, shift, table, labels)
-            forward(table, units, m, 0, 0, 0, one)
-            predict(table, m, predictions[start : start + m])
-            t = table[-1]
-            logits[start : start + m] = matrix(t[Z], m, t[STRIDE], zero)[:, : t[N_OUT]]
-            total += invoke(units[LOSS], (t[Z], labels.ctypes.data, t[G], m, t[N_OUT], t[STRIDE]))
+    def evaluate(batch, table, units, batch_size, predictions, logits):
+        # predictions, logits: addresses of the results for all rows.
+        n_rows, masks, total = batch[N_ORDER], (np.uint64(0), 0, 0, one), 0.0
+        t = table[-1]
+        n_out, mode = t[N_OUT], flush()
+        results = matrix(logits, n_rows, n_out, zero)
+        for start in range(0, n_rows, batch_size):
+            m = min(batch_size, n_rows - start)
+            gather(batch, table, units, start, m)
+            forward(table, units, m, masks)
+            predict(batch, table, units, m, predictions + start * 8)
+            rows = matrix(t[Z], m, t[STRIDE], zero)
+            for i in range(m):
+                for j in range(n_out):
+                    results[start + i, j] = rows[i, j]
+            total += invoke(units[LOSS], (t[Z], batch[LABELS], t[G], m, n_out, t[STRIDE]))
         restore(mode)
         return total
 
     @kernel(key=f"gradients {dtype}")
-    def gradients(X, y, rows, scale, shift, table, units, labels, l2, zeros, keep_bytes):
-        m = len(rows)
-        gather(X, y, rows, 0, m, scale, shift, table, labels)
-        forward(table, units, m, 0, 0, 0, one)
-        t = table[-1]
-        invoke(units[LOSS], (t[Z], labels.ctypes.data, t[G], m, t[N_OUT], t[STRIDE]))
-        mean_gradient(table, m)
-        store_gradients(table, units, m, real(l2 / m), 0, 0, 0, one, zeros, keep_bytes)
+    def gradients(batch, table, units, l2):
+        m, masks = batch[N_ORDER], (np.uint64(0), 0, 0, one)
+        gather(batch, table, units, 0, m)
+        forward(table, units, m, masks)
+        loss_and_gradient(batch, table, units, m)
+        keep_gradients(batch, table, units, m, real(l2 / m), masks)
 
     return train, evaluate, gradients
