@@ -91,9 +91,12 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
         invoke(units[ACTIVATION_BACK], (p[G], p[Z], p[A], m, p[N_OUT], p[STRIDE]))
 
     @inline
-    def weight_gradient(batch, t, units, unit, m, slot_bytes, hyper, l2):
+    def weight_gradient(batch, t, units, unit, m, slot_bytes, hyper, l2, backwards):
         """DW = H.T dZ, consumed in registers by the unit (an optimizer, or what keeps it), and db into GRAD_B."""
-        invoke(units[unit], (t[H], t[H_STRIDE], m, t[N_IN], t[G], t[STRIDE], t[N_OUT], t[W], slot_bytes, hyper, l2))
+        invoke(
+            units[unit],
+            (t[H], t[H_STRIDE], m, t[N_IN], t[G], t[STRIDE], t[N_OUT], t[W], slot_bytes, hyper, l2, backwards),
+        )
         invoke(units[COLUMN_SUMS], (t[G], t[STRIDE], m, t[N_OUT], t[GRAD_B]))
 
     @inline
@@ -107,7 +110,7 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
         for i in range(len(table) - 1, -1, -1):
             if i > 0:
                 backward_data(batch, table, units, i, m, masks)
-            weight_gradient(batch, table[i], units, KEEP, m, batch[KEEP_BYTES], table[i, W], l2)
+            weight_gradient(batch, table[i], units, KEEP, m, batch[KEEP_BYTES], table[i, W], l2, 0)
 
     @inline
     def squared_norm(table):
@@ -139,7 +142,7 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
             t = table[i]
             if i > 0:
                 backward_data(batch, table, units, i, m, masks)
-            weight_gradient(batch, t, units, UPDATE, m, batch[SLOT_BYTES], hyper_w, l2)
+            weight_gradient(batch, t, units, UPDATE, m, batch[SLOT_BYTES], hyper_w, l2, masks[1] & 1)
             invoke(units[UPDATE_FLAT], (t[BIAS], t[GRAD_B], t[B_SIZE], one, batch[SLOT_BYTES], hyper_b))
             refresh(t, units, i)
 

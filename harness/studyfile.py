@@ -1,0 +1,222 @@
+"""A study's file: where it lies, what it must look like, and the variants that it spells out.
+
+A variant is a list of layers of settings: those of the base, its own, and those of its point in the grid. Laying them
+over one another, and what a request changes, are left to ``harness.study``; what a single setting may be, to
+``harness.config``.
+
+    title = "..."                                   # question, expectation, finding: texts
+    baseline = "adam"                               # the variant that the others are compared with
+    seeds = 10                                      # seeds 0 to 9
+    extensions = ["swish.py"]                       # Python files that register more activations, losses, optimizers
+    [base]                                          # settings of every variant
+    [variants.adam]                                 # what makes the variant "adam"
+    [grid]                                          # lists of values; every combination, for every variant
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import itertools
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from harness.config import nest
+from harness.errors import UserError, show, show_path, unknown
+from harness.settings import parse_toml
+
+DEFAULT_SEEDS = 5
+MAX_SEEDS = 100_000
+MAX_CELLS = 100_000
+MAX_VARIANT_NAME = 100
+ONLY_VARIANT = "baseline"  # name of the variant of a study that lists none
+RESERVED_NAMES = ("runs",)  # folders under results/ that are no study's
+
+TEXTS = ("title", "question", "expectation", "finding")
+KEYS = (*TEXTS, "baseline", "seeds", "extensions", "base", "variants", "grid")
+
+Layer: TypeAlias = tuple[str, dict[str, Any]]  # where settings come from, and the settings, nested
+
+_STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TOML_ERROR = re.compile(r"(?s)(.*) \(at (line \d+, column \d+|end of document)\)")
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What a study file says; each part is checked when it is asked for.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    document : dict
+        Its keys and tables, as TOML gives them.
+    """
+
+    path: Path
+    document: dict[str, Any]
+
+    def check_keys(self) -> None:
+        """Raise ``UserError`` for a key that no study has."""
+        if stray := [key for key in self.document if key not in KEYS]:
+            raise unknown("key", stray[0], KEYS, self.path.name)
+
+    def text(self, key: str) -> str:
+        """Text at the top of the file; an empty one where there is none."""
+        value = self.document.get(key, "")
+        if not isinstance(value, str):
+            raise UserError(f"{self.path.name}: {key} = {show(value)}: must be a text")
+        return value
+
+    def seeds(self) -> int:
+        """Give the number of seeds."""
+        return number_of_seeds(self.document.get("seeds", DEFAULT_SEEDS), f"{self.path.name}: seeds")
+
+    def extensions(self) -> tuple[Path, ...]:
+        """Absolute paths of the extensions."""
+        names = self.document.get("extensions", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise UserError(f"{self.path.name}: extensions = {show(names)}: must be a list of paths of Python files")
+        return tuple(Path(os.path.abspath(self.path.parent / name)) for name in names)
+
+    def cells(self) -> dict[str, list[Layer]]:
+        """Layers of settings, lowest first, of every variant by name, in order."""
+        document, file = self.document, self.path.name
+        base = nest(_table(document, "base", f"{file}: base"), f"{file}, base")
+        variants = _table(document, "variants", f"{file}: variants")
+        grid = dict(_lists(nest(_table(document, "grid", f"{file}: grid"), f"{file}, grid"), f"{file}, grid"))
+        if (count := math.prod(map(len, grid.values())) * max(1, len(variants))) > MAX_CELLS:
+            raise UserError(f"{file}, grid: {show(count)} cells; at most {MAX_CELLS} are allowed")
+
+        named: dict[str, list[Layer]] = {}
+        for variant in variants:
+            _check_name(variant, f"{file}, variants")
+            place = f"{file}, variants.{variant}"
+            named[variant] = [(place, nest(_table(variants, variant, f"{file}: variants.{variant}"), place))]
+        cells: dict[str, list[Layer]] = {}
+        for variant, layers in named.items() or [("", [])]:
+            for values in itertools.product(*grid.values()):
+                point = dict(zip(grid, values, strict=True))
+                parts = [variant, *(f"{key}={word(value)}" for key, value in point.items())]
+                name = ", ".join(filter(None, parts)) or ONLY_VARIANT
+                _check_name(name, f"{file}, grid")
+                if name in cells:
+                    raise UserError(f"{file}, grid: variant {show(name)} is listed twice")
+                cell = nest(point, f"{file}, grid")
+                cells[name] = [(f"{file}, base", base), *layers, (f"{file}, grid", cell)]
+        return cells
+
+
+def available() -> dict[str, Path]:
+    """Shipped studies by name, sorted."""
+    folder = Path(str(importlib.resources.files("ablations")))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def headline(path: Path) -> tuple[str, str]:
+    """Title and question of a study file; nothing else in it is checked."""
+    file = read(path)
+    return file.text("title").strip() or path.stem, file.text("question").strip()
+
+
+def locate(name_or_path: str) -> Path:
+    """Find the file of a study by a shipped study's name or by its path; its stem is a safe folder name.
+
+    Raises
+    ------
+    UserError
+        Where no study is called so, or the file's name could not name a folder.
+    """
+    shipped = available()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    if not ("/" in name_or_path or os.sep in name_or_path or name_or_path.endswith(".toml")):
+        error = unknown("study", name_or_path, shipped)
+        raise UserError(f"{error}; or the path of a .toml file")
+    stem, file = Path(name_or_path).stem, Path(name_or_path).name
+    if not _STUDY_NAME.fullmatch(file):
+        rule = "letters, digits, '.', '_' and '-', a letter or a digit first"
+        raise UserError(f"{show_path(name_or_path)}: {show(file)} cannot name a study; allowed: {rule}")
+    if stem.lower() in RESERVED_NAMES:
+        raise UserError(f"{show_path(name_or_path)}: {show(stem)} cannot name a study: results/{stem} has another use")
+    return Path(os.path.abspath(name_or_path))
+
+
+def read(path: Path) -> StudyFile:
+    """Read and parse a study file.
+
+    Raises
+    ------
+    UserError
+        Where it cannot be read, or is no TOML: the place in it and the reason.
+    """
+    try:
+        if path.is_dir():
+            raise UserError(f"{show_path(path)}: is a folder; a study is a .toml file")
+        if path.exists() and not path.is_file():
+            raise UserError(f"{show_path(path)}: is not a regular file; a study is a .toml file")
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        shipped = ", ".join(available())
+        raise UserError(f"{show_path(path)}: there is no such file; shipped studies: {shipped}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name}: is not UTF-8 text (byte {error.start})") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{show_path(path)}: cannot be read: {reason}") from None
+    try:
+        return StudyFile(path, parse_toml(text))
+    except ValueError as error:
+        found = _TOML_ERROR.fullmatch(str(error))
+        reason = f"{found[2]}: {found[1]}" if found else str(error)
+        raise UserError(f"{path.name}: {' '.join(reason.split())}") from None
+
+
+def number_of_seeds(value: object, place: str) -> int:
+    """Check a number of seeds; ``UserError`` for one that is not allowed."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SEEDS:
+        raise UserError(f"{place} = {show(value)}: must be a whole number in [1, {MAX_SEEDS}]")
+    return value
+
+
+def word(value: object) -> str:
+    """Write a value as names of variants and folders show it: texts bare, widths of layers as 128x64."""
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    if isinstance(value, list) and value and all(type(item) is int for item in value):
+        return "x".join(show(item) for item in value)
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item if isinstance(item, str) else show(item)}" for key, item in value.items())
+    return show(value)
+
+
+def _table(document: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
+    """Take a table; an empty one where there is none."""
+    value = document.get(key, {})
+    if not isinstance(value, dict):
+        raise UserError(f"{place} = {show(value)}: must be a table of settings, such as {{ name = value }}")
+    return value
+
+
+def _lists(grid: Mapping[str, Any], place: str, section: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Dotted keys of a nested grid and their lists of values."""
+    for key, value in grid.items():
+        if isinstance(value, dict) and value and not section:
+            yield from _lists(value, place, f"{key}.")
+        elif not isinstance(value, list) or not value:
+            raise UserError(f"{place}: {section}{key} = {show(value)}: must be a list of one or more values")
+        else:
+            yield section + key, value
+
+
+def _check_name(name: str, place: str) -> None:
+    """Check that a text can name a variant."""
+    if not name.strip() or len(name) > MAX_VARIANT_NAME or not name.isprintable():
+        rule = f"1 to {MAX_VARIANT_NAME} printable characters, not all blank"
+        raise UserError(f"{place}: {show(name)} cannot name a variant; allowed: {rule}")
