@@ -37,8 +37,10 @@ def test_optimizers_of_the_compiled_kernels_are_those_of_the_reference(name, sha
         own.step([w], [g], lr)
         registered.step([v], [g], lr)
     np.testing.assert_allclose(v, w, rtol=1e-12)
-    for slots, others in zip(own.state, registered.state, strict=True):
-        np.testing.assert_allclose(others, slots, rtol=1e-12)
+    # The kernels' Adam keeps its moments without the factor (1 - beta).
+    factors = (1 - 0.9, 1 - 0.999) if "adam" in name else (1,) * len(own.state)
+    for slots, others, factor in zip(own.state, registered.state, factors, strict=True):
+        np.testing.assert_allclose([factor * array for array in others], slots, rtol=1e-12)
 
 
 def hinge(logits, labels, dlogits):
