@@ -6,26 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from harness.errors import UserError
+from harness import command
+from harness.errors import UserError, show
 
 if TYPE_CHECKING:
     from harness.study import Overrides
 
-DONE, WRONG_REQUEST, INTERRUPTED = 0, 2, 130
+MAX_JOBS = 1024
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see python -m {self.prog} --help")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> command.Parser:
     """All options of the command."""
-    p = _Parser(
+    p = command.Parser(
         prog="harness.ablate",
         usage="python -m harness.ablate STUDY [options]",
         description="Train every run of a study on all cores and write tables of accuracy and wall time.",
@@ -34,43 +28,36 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("study", nargs="?", metavar="STUDY", help="a shipped study (see --list) or the path of a .toml file")
     p.add_argument("--list", action="store_true", help="list the shipped studies and stop")
     p.add_argument("--dataset", help="fashion-mnist or cifar-10")
-    p.add_argument("--epochs", type=int, metavar="N", help="train each run for N epochs")
-    p.add_argument("--seeds", type=int, metavar="N", help="use seeds 0 to N-1")
-    p.add_argument("--jobs", type=int, metavar="N", help="runs at a time (default: the cores this process may use)")
+    p.add_argument("--epochs", type=command.number, metavar="N", help="train each run for N epochs")
+    p.add_argument("--seeds", type=command.number, metavar="N", help="use seeds 0 to N-1")
+    p.add_argument("--jobs", type=command.number, metavar="N",
+                   help="runs at a time (default: the cores this process may use)")  # fmt: skip
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
                    help="change a setting of every variant, for example optimizer.lr=0.01")  # fmt: skip
     p.add_argument("--only", nargs="+", action="extend", default=[], metavar="NAME", help="keep only these variants")
-    p.add_argument("--limit", type=int, metavar="N", help="keep the first N training images")
+    p.add_argument("--limit", type=command.number, metavar="N", help="keep the first N training images")
     p.add_argument("--engine", help="numba (compiled) or numpy (the readable reference)")
     p.add_argument("--precision", help="float32 or float64")
-    p.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="folder of results")
-    p.add_argument("--data-dir", type=Path, metavar="DIR", help="folder that holds the data sets")
+    p.add_argument("--out", type=command.folder, default=Path("results"), metavar="DIR", help="folder of results")
+    p.add_argument("--data-dir", type=command.folder, metavar="DIR", help="folder that holds the data sets")
     p.add_argument("--fresh", action="store_true", help="make every run again, also those already stored")
     p.add_argument("--dry-run", action="store_true", help="say what would be run, and stop")
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0 all done, 1 some run failed, 2 the request was wrong."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        return _ablate(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_REQUEST
-    except KeyboardInterrupt:
-        print("\nstopped before any run began", file=sys.stderr)
-        return INTERRUPTED
+    """Run the command; returns its exit status: 0 all done, 1 some run failed, 2 the request was wrong, 130 stopped."""
+    return command.run(_ablate, sys.argv[1:] if arguments is None else arguments)
 
 
 def _ablate(arguments: Sequence[str]) -> int:
-    options = parser().parse_args(arguments)
+    options = parser().parse(arguments)
     if options.list:
         return _list()
     if options.study is None:
-        raise UserError("name a study (see --list), or the path of a .toml file")
-    if options.jobs is not None and options.jobs < 1:
-        raise UserError(f"--jobs = {options.jobs}: must be at least 1")
+        raise UserError("name a study first (see --list), or the path of a .toml file")
+    if options.jobs is not None and not (isinstance(options.jobs, int) and 1 <= options.jobs <= MAX_JOBS):
+        raise UserError(f"--jobs = {show(options.jobs)}: must be a whole number in [1, {MAX_JOBS}]")
     from harness import session, study
 
     request = session.Request(
@@ -101,13 +88,13 @@ def _overrides(options: argparse.Namespace) -> Overrides:
 
 def _list() -> int:
     """Print the shipped studies with their questions."""
-    from harness.study import available, headline
+    from harness.studyfile import available, headline
 
     for name, path in available().items():
         title, question = headline(path)
         print(f"{name:8}{title}: {question}")
-    return DONE
+    return command.DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.main(_ablate)

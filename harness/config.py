@@ -1,113 +1,35 @@
-"""The settings of one run: what each may be, their one canonical text, and how settings given piecemeal combine.
+"""The settings of one run: which there are, their dotted keys, and their one canonical text.
 
 A :class:`RunConfig` is checked when made and never changes. Settings come as tables, as TOML gives them: nested, or
-with dotted keys such as ``optimizer.lr``. Study files are left to ``harness.study``, the meaning of the settings to
-``kernels``, whose registries say which names and numbers are allowed. Importing this module is cheap: registries that
-need Numba are looked up only when a setting names an entry.
+with dotted keys such as ``optimizer.lr``. What a value may be is left to ``harness.checks``, combining tables to
+``harness.settings``, study files to ``harness.studyfile``, the meaning of the settings to ``kernels``, whose registries
+say which names and numbers are allowed. Importing this module is cheap: registries that need Numba are looked up only
+when a setting names an entry.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-import math
-import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from harness import checks
+from harness.checks import OR_NONE, number_in, one_of, registered, whole_in
 from harness.errors import UserError, show, unknown
 from kernels.initializers import INITIALIZERS
 from kernels.optimizers import OPTIMIZERS, Setting
 from kernels.schedules import SCHEDULES
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 DATASET_NAMES = ("fashion-mnist", "cifar-10")
 SPLITS = ("80/10/10", "official")
 ENGINES = ("numba", "numpy")
 PRECISIONS = ("float32", "float64")
-MAX_WIDTH = 65536  # units of a layer
 
 Place: TypeAlias = str | Callable[[str], str]  # where settings came from: one place, or a function of the dotted key
-
-_BARE_WORD = re.compile(r"""[^\s"'\[\]{},=#]+""")
-
-
-def _number(value: object, interval: str) -> float:
-    """Check for a finite number in the interval; gives a float, and 0.0 for -0.0."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise PydanticCustomError("number", f"must be a number in {interval}")
-    try:
-        number = float(value) + 0.0
-    except OverflowError:
-        number = math.inf
-    if not (math.isfinite(number) and Setting(0.0, interval).allows(number)):
-        raise PydanticCustomError("interval", f"must lie in {interval}")
-    return number
-
-
-def _whole(value: object, interval: str) -> int:
-    """Check for a whole number in the interval; 64.0 is none."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise PydanticCustomError("whole", f"must be a whole number in {interval}")
-    if not Setting(0.0, interval).allows(value):
-        raise PydanticCustomError("interval", f"must lie in {interval}")
-    return value
-
-
-def _named(what: str, value: object, allowed: Iterable[str]) -> str:
-    """Check for one of the allowed names."""
-    names = tuple(allowed)
-    if not isinstance(value, str) or value not in names:
-        raise PydanticCustomError("unknown", "is unknown", {"what": what, "allowed": names})
-    return value
-
-
-def _flag(value: object) -> bool:
-    """Check for true or false."""
-    if not isinstance(value, bool):
-        raise PydanticCustomError("flag", "must be true or false")
-    return value
-
-
-def _widths(value: object) -> tuple[int, ...]:
-    """Check the units of each hidden layer; one number is one layer."""
-    layers = value if isinstance(value, list | tuple) else (value,)
-    for width in layers:
-        if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= MAX_WIDTH:
-            raise PydanticCustomError(
-                "widths", f"must be a list of whole numbers, one per hidden layer, each in [1, {MAX_WIDTH}]"
-            )
-    return tuple(layers)
-
-
-def _number_in(interval: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: _number(value, interval))
-
-
-def _whole_in(interval: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: _whole(value, interval))
-
-
-def _one_of(what: str, names: Iterable[str]) -> BeforeValidator:
-    return BeforeValidator(lambda value: _named(what, value, names))
-
-
-def _registered(what: str, module: str, registry: str) -> BeforeValidator:
-    """Check for a name in a registry; its module is imported only when there is a name to check."""
-    return BeforeValidator(lambda value: _named(what, value, getattr(importlib.import_module(module), registry)))
-
-
-# TOML has no null: the word stands for "not set", so that a grid can list it.
-_OR_NONE = BeforeValidator(lambda value: None if value == "none" else value)
 
 
 class _Table(BaseModel):
@@ -126,10 +48,10 @@ class _Table(BaseModel):
 class DataSettings(_Table):
     """Which images are used, and how they are split and scaled."""
 
-    split: Annotated[str, _one_of("data.split", SPLITS)] = "80/10/10"
-    split_seed: Annotated[int, _whole_in("[0, 4294967296)")] = 0
-    limit: Annotated[Annotated[int, _whole_in("[1, 1e9]")] | None, _OR_NONE] = None
-    standardise: Annotated[bool, BeforeValidator(_flag)] = False
+    split: Annotated[str, one_of("data.split", SPLITS)] = "80/10/10"
+    split_seed: Annotated[int, whole_in("[0, 4294967296)")] = 0
+    limit: Annotated[Annotated[int, whole_in("[1, 1e9]")] | None, OR_NONE] = None
+    standardise: Annotated[bool, BeforeValidator(checks.flag)] = False
 
 
 class _Choice(_Table):
@@ -154,7 +76,7 @@ class _Choice(_Table):
             return given
         at, value = "name", given.get("name", cls.model_fields["name"].default)
         try:
-            name = _named(cls._section, value, cls._registry)
+            name = checks.named(cls._section, value, cls._registry)
             own: Mapping[str, Setting] = cls._registry[name].settings
             allowed = tuple(f"{cls._section}.{key}" for key in (*cls.model_fields, *own))
             for at, value in given.items():
@@ -164,7 +86,7 @@ class _Choice(_Table):
             complete = {key: given[key] for key in cls.model_fields if key in given}
             for at, setting in own.items():
                 value = given.get(at, setting.default)
-                complete[at] = _number(value, setting.interval)
+                complete[at] = checks.number(value, setting.interval)
         except PydanticCustomError as problem:
             details = InitErrorDetails(type=problem, loc=(at,), input=value)
             raise ValidationError.from_exception_data(cls._section, [details]) from None
@@ -178,7 +100,7 @@ class OptimizerSettings(_Choice):
     _registry: ClassVar[Mapping[str, Any]] = OPTIMIZERS
 
     name: str = "adam"
-    lr: Annotated[float, _number_in("(0, inf)")] = 0.001
+    lr: Annotated[float, number_in("(0, inf)")] = 0.001
 
 
 class ScheduleSettings(_Choice):
@@ -190,8 +112,8 @@ class ScheduleSettings(_Choice):
     name: str = "constant"
 
 
-_CHOICES: dict[str, type[_Choice]] = {"optimizer": OptimizerSettings, "schedule": ScheduleSettings}
-_SECTIONS: dict[str, type[_Table]] = {"data": DataSettings, **_CHOICES}
+CHOICES: dict[str, type[_Choice]] = {"optimizer": OptimizerSettings, "schedule": ScheduleSettings}
+_SECTIONS: dict[str, type[_Table]] = {"data": DataSettings, **CHOICES}
 
 
 class RunConfig(_Table):
@@ -223,22 +145,22 @@ class RunConfig(_Table):
         Seed of the run's random streams, in [0, 2^32).
     """
 
-    dataset: Annotated[str, _one_of("dataset", DATASET_NAMES)] = "fashion-mnist"
+    dataset: Annotated[str, one_of("dataset", DATASET_NAMES)] = "fashion-mnist"
     data: DataSettings = DataSettings()
-    hidden: Annotated[tuple[int, ...], BeforeValidator(_widths)] = (128,)
-    activation: Annotated[str, _registered("activation", "kernels.activations", "ACTIVATIONS")] = "relu"
-    init: Annotated[str, _one_of("init", INITIALIZERS)] = "he"
-    loss: Annotated[str, _registered("loss", "kernels.losses", "LOSSES")] = "cross_entropy"
-    batch_size: Annotated[int, _whole_in("[1, 1e9]")] = 64
-    epochs: Annotated[int, _whole_in("[1, 1e9]")] = 20
-    l2: Annotated[float, _number_in("[0, inf)")] = 0.0
-    dropout: Annotated[float, _number_in("[0, 1)")] = 0.0
-    clip_norm: Annotated[Annotated[float, _number_in("(0, inf)")] | None, _OR_NONE] = None
+    hidden: Annotated[tuple[int, ...], BeforeValidator(checks.widths)] = (128,)
+    activation: Annotated[str, registered("activation", "kernels.activations", "ACTIVATIONS")] = "relu"
+    init: Annotated[str, one_of("init", INITIALIZERS)] = "he"
+    loss: Annotated[str, registered("loss", "kernels.losses", "LOSSES")] = "cross_entropy"
+    batch_size: Annotated[int, whole_in("[1, 1e9]")] = 64
+    epochs: Annotated[int, whole_in("[1, 1e9]")] = 20
+    l2: Annotated[float, number_in("[0, inf)")] = 0.0
+    dropout: Annotated[float, number_in("[0, 1)")] = 0.0
+    clip_norm: Annotated[Annotated[float, number_in("(0, inf)")] | None, OR_NONE] = None
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    engine: Annotated[str, _one_of("engine", ENGINES)] = "numba"
-    precision: Annotated[str, _one_of("precision", PRECISIONS)] = "float32"
-    seed: Annotated[int, _whole_in("[0, 4294967296)")] = 0
+    engine: Annotated[str, one_of("engine", ENGINES)] = "numba"
+    precision: Annotated[str, one_of("precision", PRECISIONS)] = "float32"
+    seed: Annotated[int, whole_in("[0, 4294967296)")] = 0
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], where: Place) -> RunConfig:
@@ -265,7 +187,7 @@ class RunConfig(_Table):
 
     def with_seed(self, seed: int) -> RunConfig:
         """Give the same cell with another seed."""
-        return self.model_copy(update={"seed": _whole(seed, "[0, 4294967296)")})
+        return self.model_copy(update={"seed": checks.whole(seed, "[0, 4294967296)")})
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted key, in a fixed order; ``hidden`` is a list."""
@@ -334,62 +256,3 @@ def nest(table: Mapping[str, Any], where: Place) -> dict[str, Any]:
             raise UserError(f"{place}: {show(key)} is given twice")
         inner[path[-1]] = dict(value) if isinstance(value, Mapping) else value
     return nested
-
-
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings ``below`` overlaid with those of ``above``, as a new table.
-
-    Tables merge key by key. An optimizer or a schedule with another name than the one below brings its own settings:
-    of those below only the learning rate stays.
-    """
-    merged = dict(below)
-    for key, value in above.items():
-        old = below.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            if key in _CHOICES and "name" in value:
-                default = _CHOICES[key].model_fields["name"].default
-                if value["name"] != old.get("name", default):
-                    old = {"lr": old["lr"]} if "lr" in old else {}
-            value = {**old, **value}
-        merged[key] = value
-    return merged
-
-
-def assign(settings: dict[str, Any], dotted_key: str, value: object) -> None:
-    """Set one setting in place, with the tables on its way; ``UserError`` where a value lies on the way."""
-    *sections, last = dotted_key.split(".")
-    for section in sections:
-        settings = settings.setdefault(section, {})
-        if not isinstance(settings, dict):
-            raise UserError(f"{dotted_key} = {show(value)}: {section} = {show(settings)} is not a table")
-    settings[last] = value
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """TOML text as a table; ``ValueError`` for anything else."""
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("arrays or tables are nested too deep") from None
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Key and value of ``key=value``; the value is TOML, or a bare word, which is a string.
-
-    Raises
-    ------
-    UserError
-        When there is no key, no value, or the value is neither.
-    """
-    key, equals, given = (part.strip() for part in text.partition("="))
-    if not (equals and key and given and all(key.split("."))):
-        raise UserError(f"--set {show(text)}: must read key=value, such as optimizer.lr=0.01")
-    try:
-        parsed = parse_toml(f"value = {given}")
-    except ValueError:
-        parsed = {"value": given} if _BARE_WORD.fullmatch(given) else {}
-    if set(parsed) != {"value"}:
-        raise UserError(
-            f'--set {show(text)}: {show(given)} is neither a TOML value (0.01, true, [128, 64], "text") nor one word'
-        )
-    return key, parsed["value"]

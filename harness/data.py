@@ -1,48 +1,33 @@
-"""Data sets: find one, keep it decoded in a cache, open it in any process, split it.
+"""Data sets: which there are, where they are looked for, and how their images are split.
 
-`find` tries the sources in order and says which it used; the arrays that it returns are memory maps of files in the
-cache, shared by all processes. Reading formats is left to ``harness.formats``, fetching to ``harness.sources``.
+`find` tries the sources in order and says which it used. Fetching is left to ``harness.sources`` and ``harness.apt``,
+reading files to ``harness.formats``, keeping and opening what was read to ``harness.cache``.
 
-The cache is a folder that holds one folder per set of pixels ("entry": ``X.npy``, ``y.npy``, ``meta.json``), named by
-its contents, and ``sources/``, which remembers what each source file held. An entry is renamed into place whole; two
-processes that make the same entry make the same bytes, so it does not matter whose are kept.
-
-Shapes: n images (the published training set first, then the published test set), d pixels per image.
+Shapes: n images (the published training set first, then the published test set).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import shutil
-import tempfile
-import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness import sources
+from harness import apt, cache, cifar, idx, sources
+from harness.cache import Dataset
 from harness.errors import UserError, unknown
-from harness.formats import Bytes, DamageError, DatasetSpec, Decoded, decode, digest, locate
+from harness.formats import Bytes, DamageError, DatasetSpec, decode, locate
 
-CACHE_VARIABLE = "ABLATION_BENCH_CACHE"
-CACHE_FORMAT = 1  # of entries and source records; another number makes old ones void
-ARRAYS = ("X.npy", "y.npy")
 SPLIT_KINDS = ("80/10/10", "official")
-STALE_SECONDS = 24 * 3600  # after which a killed process's workspace is swept away
 
 DATASETS: dict[str, DatasetSpec] = {
     "fashion-mnist": DatasetSpec(
         name="fashion-mnist",
-        layout="idx",
+        layout=idx.LAYOUT,
         class_names=(
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -60,7 +45,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "cifar-10": DatasetSpec(
         name="cifar-10",
-        layout="cifar",
+        layout=cifar.LAYOUT,
         class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         image_shape=(3, 32, 32),
         n_train=50_000,
@@ -78,49 +63,6 @@ class Split:
     train: npt.NDArray[np.int64]
     val: npt.NDArray[np.int64]
     test: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A verified data set as memory maps; it pickles as the path of its cache entry.
-
-    Attributes
-    ----------
-    name : str
-        A key of `DATASETS`.
-    X : ndarray, (n, d) uint8
-        Pixels 0..255, one image per row, read-only; the published training set first, then the published test set.
-    y : ndarray, (n,) uint8
-        Labels, read-only.
-    n_official_train : int
-        So many first rows are the published training set.
-    class_names : tuple of str
-        Names by label.
-    image_shape : tuple of int
-        (28, 28) or (3, 32, 32).
-    fingerprint : str
-        The first 16 hex digits of the SHA-256 of the bytes of `X` and `y`.
-    source : str
-        One line for the screen: which source was used.
-    warning : str or None
-        One line where these may not be the official pixels.
-    folder : Path
-        The cache entry.
-    """
-
-    name: str
-    X: Bytes
-    y: Bytes
-    n_official_train: int
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, ...]
-    fingerprint: str
-    source: str
-    warning: str | None
-    folder: Path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _open_from, (self.folder, self.source)
 
 
 def find(name: str, data_dir: Path | None = None) -> Dataset:
@@ -156,18 +98,18 @@ def find(name: str, data_dir: Path | None = None) -> Dataset:
     if folder is None:
         tried.append(f"no data folder was named (--data-dir or {sources.DATA_VARIABLE})")
     elif (files := locate(spec, folder)) is not None:
-        return _from_files(spec, files)
+        return cache.from_files(spec, files)
     else:
         tried.append(f"{folder}: not there")
 
-    entry = cache_folder() / f"{name}-official"
-    cached = _intact(entry, spec.sha256)
+    entry = cache.official_entry(name)
+    cached = cache.intact(entry, spec.sha256)
     if cached is not None:
         return replace(cached, source=f"cache {entry} ({cached.source})")
-    tried.append(f"cache {cache_folder()}: {'damaged' if entry.exists() else 'not there'}")
+    tried.append(f"cache {cache.cache_folder()}: {'damaged' if entry.exists() else 'not there'}")
 
     ways = [(place, partial(_from_system, spec, Path(place))) for place in spec.system_folders]
-    ways += [(way, partial(_from_remote, spec, way, fetch)) for way, fetch in sources.remote(spec)]
+    ways += [(way, partial(_from_remote, spec, way, fetch)) for way, fetch in remote(spec)]
     for way, get in ways:
         dataset = _attempt(way, get, tried)
         if dataset is not None:
@@ -178,18 +120,23 @@ def find(name: str, data_dir: Path | None = None) -> Dataset:
     raise UserError(" ".join(f"{name} was not found: {'; '.join(tried)}. What to do: {remedy}".split()))
 
 
-def open_cached(folder: Path) -> Dataset:
-    """Open a cache entry as memory maps, in milliseconds: what worker processes call.
+def remote(spec: DatasetSpec) -> list[tuple[str, sources.Fetch]]:
+    """List the ways to fetch a data set from elsewhere, best first.
 
-    Raises
-    ------
-    UserError
-        Where the entry is gone or damaged.
+    Returns
+    -------
+    list of (str, Fetch)
+        What to call the source, and a function that puts its files below a given folder and returns them; it raises
+        `sources.SourceError`. The addresses share `sources.CONNECT_SECONDS` evenly, so that one that hangs leaves the
+        others a chance.
     """
-    try:
-        return _open(Path(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the cache entry {folder} is missing or damaged; start again to have it rebuilt") from error
+    seconds = sources.CONNECT_SECONDS / max(1, len(spec.addresses))
+    ways: list[tuple[str, sources.Fetch]] = [
+        (address, partial(sources.download, spec.files, address, connect_seconds=seconds)) for address in spec.addresses
+    ]
+    if spec.debian_package:
+        ways.append((f"apt-get download {spec.debian_package}", partial(apt.debian, spec)))
+    return ways
 
 
 def make_split(dataset: Dataset, kind: str = "80/10/10", seed: int = 0, limit: int | None = None) -> Split:
@@ -244,16 +191,6 @@ def _stratified(y: Bytes, n_tenths: int, rng: np.random.Generator) -> list[npt.N
     return [rng.permutation(np.concatenate(part)) for part in parts]
 
 
-def cache_folder() -> Path:
-    """Return the cache: ``ABLATION_BENCH_CACHE``, or else ``ablation-bench`` in the user's cache folder."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(os.path.abspath(os.path.expanduser(named)))
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("ablation-bench", appauthor=False))
-
-
 def _attempt(way: str, get: Callable[[], Dataset], tried: list[str]) -> Dataset | None:
     """Try one source; where it fails, note why."""
     try:
@@ -268,154 +205,16 @@ def _from_system(spec: DatasetSpec, folder: Path) -> Dataset:
     files = locate(spec, folder)
     if files is None:
         raise sources.SourceError("not there")
-    return _from_files(spec, files)
+    return cache.from_files(spec, files)
 
 
 def _from_remote(spec: DatasetSpec, way: str, fetch: sources.Fetch) -> Dataset:
     """Fetch the data set; anything but the official contents is discarded."""
-    with _workspace() as space:
+    with cache.workspace() as space:
         try:
             decoded = decode(spec, fetch(space))
         except DamageError as error:
             raise sources.SourceError(f"discarded, {str(error).replace(f'{space}{os.sep}', '')}") from error
     if decoded.doubt is not None:
         raise sources.SourceError(f"discarded, {decoded.doubt}")
-    return _store(spec, decoded, f"fetched from {way}")
-
-
-def _from_files(spec: DatasetSpec, files: Sequence[Path]) -> Dataset:
-    """Take the data set from files in a folder: from the cache if it has seen them unchanged, else decode them."""
-    source = f"folder {files[0].parent}"
-    seen = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    key = hashlib.sha256("\n".join([spec.name, *(str(path) for path in files)]).encode()).hexdigest()[:16]
-    record = cache_folder() / "sources" / f"{spec.name}-{key}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(record.read_text())
-        if known["format"] == CACHE_FORMAT and known["files"] == seen:
-            cached = _intact(cache_folder() / known["entry"])
-            if cached is not None:
-                return replace(cached, source=source)
-    dataset = _store(spec, decode(spec, files), source)
-    with suppress(OSError):  # a cache that cannot be written to still serves what it has
-        record.parent.mkdir(exist_ok=True)
-        _write_json(record, {"format": CACHE_FORMAT, "files": seen, "entry": dataset.folder.name})
-    return dataset
-
-
-def _store(spec: DatasetSpec, decoded: Decoded, source: str) -> Dataset:
-    """Put decoded arrays into the cache, unless they are there, and open them from it."""
-    fingerprint = decoded.sha256[:16]
-    names = hashlib.sha256("\n".join(decoded.class_names).encode()).hexdigest()[:8]
-    entry = cache_folder() / f"{spec.name}-{'official' if decoded.doubt is None else f'{fingerprint}-{names}'}"
-    cached = _intact(entry, decoded.sha256)
-    if cached is not None:
-        return replace(cached, source=source)
-    with _workspace() as space:
-        fresh = space / entry.name
-        fresh.mkdir()
-        np.save(fresh / "X.npy", decoded.X)
-        np.save(fresh / "y.npy", decoded.y)
-        meta = {
-            "format": CACHE_FORMAT,
-            "name": spec.name,
-            "n_official_train": spec.n_train,
-            "class_names": decoded.class_names,
-            "image_shape": spec.image_shape,
-            "sha256": decoded.sha256,
-            "source": source,
-            "warning": f"{spec.name}: {decoded.doubt} (fingerprint {fingerprint})" if decoded.doubt else None,
-            "stamps": _stamps(fresh),
-        }
-        _write_json(fresh / "meta.json", meta)
-        try:
-            fresh.rename(entry)
-        except OSError:  # there already, by another process or damaged: put the same bytes in its place, file by file
-            if not entry.is_dir():
-                raise
-            for file in (*ARRAYS, "meta.json"):
-                os.replace(fresh / file, entry / file)
-    return replace(open_cached(entry), source=source)
-
-
-def _intact(entry: Path, sha256: str | None = None) -> Dataset | None:
-    """Open a cache entry, or return None where it is missing, damaged or not of the given hash.
-
-    Its bytes are hashed only if their files were touched since they were written.
-    """
-    try:
-        dataset, meta, stamps = _open(entry), _meta(entry), _stamps(entry)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if sha256 not in (None, meta["sha256"]):
-        return None
-    if stamps != meta["stamps"]:
-        if digest(dataset.X, dataset.y) != meta["sha256"]:
-            return None
-        with suppress(OSError):
-            _write_json(entry / "meta.json", {**meta, "stamps": stamps})
-    return dataset
-
-
-def _open(entry: Path) -> Dataset:
-    """Memory-map a cache entry; raises whatever is wrong with it."""
-    meta = _meta(entry)
-    X, y = (np.load(entry / file, mmap_mode="r", allow_pickle=False) for file in ARRAYS)
-    shape = tuple(meta["image_shape"])
-    if X.dtype != np.uint8 or y.dtype != np.uint8 or X.shape != (len(y), int(np.prod(shape))):
-        raise ValueError(f"{entry}: arrays of unexpected type or shape")
-    return Dataset(
-        name=meta["name"],
-        X=X,
-        y=y,
-        n_official_train=meta["n_official_train"],
-        class_names=tuple(meta["class_names"]),
-        image_shape=shape,
-        fingerprint=meta["sha256"][:16],
-        source=meta["source"],
-        warning=meta["warning"],
-        folder=entry,
-    )
-
-
-def _open_from(folder: Path, source: str) -> Dataset:
-    """Unpickle a data set: open its entry, and keep the source that its first opener reported."""
-    return replace(open_cached(folder), source=source)
-
-
-def _meta(entry: Path) -> dict[str, Any]:
-    """Read ``meta.json`` of a cache entry."""
-    meta: dict[str, Any] = json.loads((entry / "meta.json").read_text())
-    if meta["format"] != CACHE_FORMAT:
-        raise ValueError(f"{entry}: of another version")
-    return meta
-
-
-def _stamps(entry: Path) -> list[list[int]]:
-    """Look up size in bytes and time of change of the arrays of an entry."""
-    return [[status.st_size, status.st_mtime_ns] for status in ((entry / file).stat() for file in ARRAYS)]
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a small file whole or not at all."""
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    draft.write_text(json.dumps(content, indent=1))
-    os.replace(draft, path)
-
-
-@contextmanager
-def _workspace() -> Iterator[Path]:
-    """Make a folder of one's own in the cache, gone afterwards; errors of the disk become one line."""
-    cache = cache_folder()
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        for old in cache.glob("tmp-*"):  # of processes that were killed
-            with suppress(OSError):
-                if time.time() - old.stat().st_mtime > STALE_SECONDS:
-                    shutil.rmtree(old, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache, ignore_cleanup_errors=True) as space:
-            yield Path(space)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(
-            f"cannot write to the cache folder {cache} ({reason}); set {CACHE_VARIABLE} to a folder that can be written"
-        ) from error
+    return cache.store(spec, decoded, f"fetched from {way}")

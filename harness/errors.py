@@ -22,6 +22,11 @@ def show(value: object) -> str:
     return text if len(text) <= MAX_WIDTH else text[: MAX_WIDTH - 3] + "..."
 
 
+def show_path(path: object) -> str:
+    """Write a path on one line: as it is, unless it holds what cannot be printed."""
+    return str(path) if str(path).isprintable() else show(str(path))
+
+
 def nearest(value: object, allowed: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` for the closest of the allowed names, or an empty string.
 

@@ -12,6 +12,7 @@ import queue
 import secrets
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,13 +29,22 @@ class Address:
 
 
 class Listener:
-    """Collects events from any number of senders until it is closed."""
+    """Collects events from any number of senders until it is closed.
+
+    Attributes
+    ----------
+    address : Address or None
+        None on a machine without a loopback network: there is no news then.
+    """
 
     def __init__(self) -> None:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = Address(self._socket.getsockname()[1], secrets.token_hex(16))
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._socket: socket.socket | None = None
+        self.address: Address | None = None
+        with suppress(OSError):
+            self._socket = socket.create_server(("127.0.0.1", 0))
+            self.address = Address(self._socket.getsockname()[1], secrets.token_hex(16))
+            threading.Thread(target=self._accept, args=(self._socket, self.address.token), daemon=True).start()
 
     def drain(self) -> list[Event]:
         """Events that came since the last call."""
@@ -45,25 +55,25 @@ class Listener:
 
     def close(self) -> None:
         """Accept no more senders."""
-        self._socket.close()
+        if self._socket is not None:
+            with suppress(OSError):  # some systems call a listening socket not connected
+                self._socket.shutdown(socket.SHUT_RDWR)  # closing alone would not wake the thread that accepts
+            self._socket.close()
 
-    def _accept(self) -> None:
+    def _accept(self, server: socket.socket, token: str) -> None:
         while True:
             try:
-                connection, _ = self._socket.accept()
+                connection, _ = server.accept()
             except OSError:  # closed
                 return
-            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._read, args=(connection, token), daemon=True).start()
 
-    def _read(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("r", encoding="utf-8") as lines:
-            try:
-                if lines.readline(100).strip() != self.address.token:
-                    return
+    def _read(self, connection: socket.socket, token: str) -> None:
+        # An error means that the sender died in mid-line, or is none of ours.
+        with connection, connection.makefile("r", encoding="utf-8") as lines, suppress(OSError, ValueError):
+            if lines.readline(100).strip() == token:
                 for line in lines:
                     self._events.put(json.loads(line))
-            except (OSError, ValueError):  # the sender died in mid-line
-                return
 
 
 class Sender:
@@ -73,11 +83,9 @@ class Sender:
         self._socket: socket.socket | None = None
         if address is None:
             return
-        try:
+        with suppress(OSError):
             self._socket = socket.create_connection(("127.0.0.1", address.port), CONNECT_SECONDS)
             self._socket.sendall(f"{address.token}\n".encode())
-        except OSError:
-            self._socket = None
 
     def send(self, event: Event) -> None:
         """Send one event, if anybody listens."""
@@ -86,6 +94,12 @@ class Sender:
         try:
             self._socket.sendall((json.dumps(_finite(event)) + "\n").encode())
         except OSError:
+            self.close()
+
+    def close(self) -> None:
+        """Send no more."""
+        if self._socket is not None:
+            self._socket.close()
             self._socket = None
 
 

@@ -6,6 +6,7 @@ Sequential with activations between them, weights (n_out, n_in), and the run's c
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from collections.abc import Sequence
@@ -33,7 +34,7 @@ def initial_weights(sizes: Sequence[int], init: str, seed: int, dtype: Any) -> W
     Every layer has a stream of its own, so layers of equal shape start equal in networks of any depth.
     """
     weights = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
         rng = np.random.default_rng(stream(seed, "init", i))
         weights.append((INITIALIZERS[init](rng, n_in, n_out).astype(dtype), np.zeros(n_out, dtype)))
     return weights

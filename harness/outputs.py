@@ -1,17 +1,21 @@
 """The files of a study: tables of exactly the runs that were asked for, made from run folders and nothing else.
 
-``runs.csv``, ``history.csv``, ``summary.csv``, ``summary.md``, ``details.npz`` (what figures and reports need beyond the tables),
-``environment.json`` and ``figures/``. They can be made again at any time.
+``runs.csv``, ``history.csv``, ``summary.csv``, ``summary.md``, ``details.npz`` (what figures and reports need beyond
+the tables), ``environment.json`` and ``figures/``. They can be made again at any time.
 """
 
 from __future__ import annotations
 
+import getpass
 import io
 import json
+import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +27,8 @@ from harness.files import write_atomic
 from harness.network import Array
 from harness.store import StoredRun
 from harness.study import Study
-from harness.tables import history_frame, runs_frame, summary_frame, summary_markdown, to_csv
+from harness.summaries import summary_markdown
+from harness.tables import history_frame, runs_frame, summary_frame, to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +88,9 @@ def _details(variants: Sequence[str], entries: Sequence[Entry]) -> bytes:
     arrays: dict[str, Array] = {"variants": np.array(variants)}
     pictures: dict[str, Array] = {}
     for i, variant in enumerate(variants):
-        runs = [e.stored for e in entries if e.variant == variant and e.stored is not None and e.row["status"] == "done"]
+        runs = [
+            e.stored for e in entries if e.variant == variant and e.stored is not None and e.row["status"] == "done"
+        ]
         loaded = [run.arrays() for run in runs]
         if loaded:
             arrays[f"confusion_{i}"] = np.sum([part["confusion"] for part in loaded], axis=0)
@@ -105,9 +112,9 @@ def environment(command: Sequence[str], jobs: int, data_source: str) -> dict[str
 
     cpu = target.current()
     return {
-        "command": shlex.join(command).replace(str(Path.home()), "~"),
+        "command": impersonal(shlex.join(command)),
         "jobs": jobs,
-        "data_source": data_source.replace(str(Path.home()), "~"),
+        "data_source": impersonal(data_source),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
@@ -116,6 +123,16 @@ def environment(command: Sequence[str], jobs: int, data_source: str) -> dict[str
         "ablation_bench": metadata.version("ablation-bench"),
         "implementation": sys.implementation.name,
     }
+
+
+def impersonal(text: str) -> str:
+    """A text fit for files that are shared: ``~`` for the home folder, USER for the user's name in other paths."""
+    home = os.path.expanduser("~")
+    if len(home) > 1:
+        text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
+    with suppress(OSError, KeyError, ImportError):  # a user without a name
+        text = re.sub(rf"(?<=[/\\-]){re.escape(getpass.getuser())}(?![\w.-])", "USER", text)
+    return text
 
 
 def _cpu_name() -> str:

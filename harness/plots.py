@@ -23,7 +23,7 @@ import numpy.typing as npt
 from harness.errors import unknown
 from harness.files import write_atomic
 from harness.stats import Interval, mean_interval
-from harness.tables import visible
+from harness.summaries import visible
 
 if TYPE_CHECKING:
     import pandas as pd

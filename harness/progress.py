@@ -1,4 +1,8 @@
-"""What a user sees while a study runs: a live display on a terminal, a plain line every few seconds elsewhere."""
+"""What a user sees while a study runs: a live display on a terminal, a plain line every few seconds elsewhere.
+
+Whether the output is a terminal is asked of the output itself: colours may be forced upon a file, a display that
+redraws itself may not.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,46 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_SECONDS = 5.0  # between lines when the output is no terminal
+PLAIN_WIDTH = 110
+
+
+def standard_output() -> Console:
+    """Standard output; a fixed width where it is no terminal, since nobody can say how wide a file is."""
+    console = Console(highlight=False)
+    return console if console.file.isatty() else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def is_live(console: Console) -> bool:
+    """Whether a display there can redraw itself."""
+    return console.file.isatty() and not console.is_dumb_terminal
+
+
+class Pause:
+    """Shows that something takes its time: a moving sign on a terminal, a plain line every few seconds elsewhere."""
+
+    def __init__(self, console: Console, text: str) -> None:
+        self._console, self._text = console, text
+        self._status = console.status(Text(text)) if is_live(console) else None
+        self._started = self._last_line = time.monotonic()
+
+    def __enter__(self) -> Pause:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def update(self, how_far: str) -> None:
+        """Say how far it is."""
+        now = time.monotonic()
+        text = Text(f"{self._text}: {how_far}, {now - self._started:.0f} s")
+        if self._status is not None:
+            self._status.update(text)
+        elif now - self._last_line >= PLAIN_SECONDS:
+            self._last_line = now
+            self._console.print(text, soft_wrap=True)
 
 
 class Progress:
@@ -23,7 +67,7 @@ class Progress:
     Parameters
     ----------
     console : Console
-        Where to show it; a live display if it is a terminal.
+        Where to show it; a live display if it can show one.
     epochs : dict of str to int
         Epochs of each run still to be made, by run id.
     """
@@ -42,7 +86,7 @@ class Progress:
         self._bar = self._bars.add_task("runs", total=len(epochs), left="")
 
     def __enter__(self) -> Progress:
-        if self._console.is_terminal:
+        if is_live(self._console):
             self._live = Live(self._render(), console=self._console, refresh_per_second=8, transient=True)
             self._live.start()
         return self
@@ -71,7 +115,7 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
-        (self._live.console if self._live else self._console).print(Text(text))
+        self._console.print(Text(text), soft_wrap=True)
 
     def _show(self) -> None:
         if self._live is not None:

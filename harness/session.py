@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from harness import data, outputs, runner, store
+from harness import data, outputs, runner, signals, store
+from harness.cache import Dataset
+from harness.command import DONE, INTERRUPTED, SOME_FAILED
 from harness.config import RunConfig
-from harness.data import Dataset
 from harness.events import Listener
-from harness.files import require_writable
+from harness.files import require_writable, sweep
 from harness.outputs import Entry
-from harness.progress import Progress
+from harness.progress import Pause, Progress, standard_output
 from harness.study import Run, Study
 from harness.version import code_version, run_id
 from harness.worker import Outcome, Task
 
-PLAIN_WIDTH = 110
-DONE, SOME_FAILED, INTERRUPTED = 0, 1, 130
+COMPILED_SECONDS = 4.0  # longer than workers take to start and to load kernels
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """A request against what is stored: its runs with their names, and those already there."""
+    """A request against what is stored: its runs with their names, and the names of those already there."""
 
     dataset: Dataset
     runs: list[tuple[str, Run]]
-    stored: dict[str, store.StoredRun]
+    stored: set[str]
 
     @property
     def missing(self) -> list[tuple[str, Run]]:
@@ -90,19 +91,18 @@ def make_plan(request: Request) -> Plan:
     for settings in {config.data: None for config in configs}:
         data.make_split(dataset, settings.split, settings.split_seed, settings.limit)
     runs = [(run_id(run.config, dataset.fingerprint), run) for run in request.study.runs()]
-    stored = {}
-    if not request.fresh:
-        for name, _ in runs:
-            found = store.load_run(request.runs_folder, name)
-            if found is not None:
-                stored[name] = found
-    return Plan(dataset, runs, stored)
+    return Plan(dataset, runs, set() if request.fresh else _stored(request, runs))
+
+
+def _stored(request: Request, runs: Sequence[tuple[str, Run]]) -> set[str]:
+    """Names of the runs that are on disk, whole."""
+    return {name for name, _ in runs if store.load_run(request.runs_folder, name) is not None}
 
 
 def dry_run(request: Request) -> int:
     """Say what a request would do."""
     plan = make_plan(request)
-    console = _console()
+    console = standard_output()
     _introduce(console, request, plan)
     for name, config in request.study.variants.items():
         changed = {key: value for key, value in config.flat().items() if key in request.study.factor_keys}
@@ -119,27 +119,23 @@ def run(request: Request) -> int:
     UserError
         When the request cannot be carried out; nothing has been run then.
     """
-    console = _console()
+    signals.checkpoint()
+    require_writable("--out", request.runs_folder, request.folder)
     plan = make_plan(request)
-    jobs = request.jobs or _cores()
-    require_writable(request.runs_folder, "--out")
-    require_writable(request.folder, "--out")
-    store.sweep(request.runs_folder)
+    for folder in (request.runs_folder, request.folder):
+        sweep(folder)
+    console = standard_output()
     _introduce(console, request, plan)
-    failures: dict[str, Outcome] = {}
-    if plan.missing:
-        interrupted = _make(request, plan, jobs, console, failures)
-        if interrupted:
-            kept = sum(store.load_run(request.runs_folder, name) is not None for name, _ in plan.runs)
-            console.print(Text(f"Stopped. {kept} of {len(plan.runs)} runs are kept; the same command goes on with the rest."))
-            return INTERRUPTED
-    return _report(request, plan, jobs, console, failures)
-
-
-def _console() -> Console:
-    """Standard output; a fixed width where it is no terminal, since nobody can say how wide a file is."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+    try:
+        failures = _make(request, plan, console) if plan.missing else {}
+        return _report(request, plan, console, failures)
+    except KeyboardInterrupt:
+        with signals.ignored():
+            kept = len(_stored(request, plan.runs))
+            words = "the same command without --fresh" if request.fresh else "the same command"
+            rest = "goes on with the rest" if kept < len(plan.runs) else "writes the tables"
+            console.print(Text(f"Stopped. {kept} of {len(plan.runs)} runs are kept; {words} {rest}."), soft_wrap=True)
+        return INTERRUPTED
 
 
 def _introduce(console: Console, request: Request, plan: Plan) -> None:
@@ -160,53 +156,61 @@ def _introduce(console: Console, request: Request, plan: Plan) -> None:
     )
 
 
-def _make(request: Request, plan: Plan, jobs: int, console: Console, failures: dict[str, Outcome]) -> bool:
-    """Make the missing runs; returns whether Ctrl-C stopped it."""
-    missing = plan.missing
-    jobs = min(jobs, len(missing))
-    pool, news = None, Listener()
-    try:
-        pool = runner.Pool(jobs)
-        _compile(missing, console)
+def _make(request: Request, plan: Plan, console: Console) -> dict[str, Outcome]:
+    """Make the missing runs; returns the failed ones by name."""
+    missing, failures = plan.missing, {}
+    jobs = min(request.jobs or _cores(), len(missing))
+    news = Listener()
+    with contextlib.closing(news), _workers(jobs) as pool:
+        _compile(request, missing, pool, console)
         tasks = [_task(request, plan, name, each, jobs, news) for name, each in missing]
         with Progress(console, {name: each.config.epochs for name, each in missing}) as progress:
-            for outcome in runner.run(tasks, pool, lambda: progress.update(news.drain())):
+
+            def on_poll() -> None:
+                signals.checkpoint()
+                progress.update(news.drain())
+
+            for outcome in runner.run(tasks, pool, on_poll):
                 progress.finish(outcome.run_id, outcome.status)
                 if outcome.status == "failed":
                     failures[outcome.run_id] = outcome
                     progress.note(f"run {outcome.run_id} failed: {outcome.reason}")
+    return failures
+
+
+@contextlib.contextmanager
+def _workers(jobs: int) -> Iterator[runner.Pool]:
+    """Worker processes, which end with the block, and at once if it breaks off."""
+    pool = runner.Pool(jobs)
+    try:
+        pool.open()
+        yield pool
         pool.close()
-    except KeyboardInterrupt:
-        if pool is not None:
-            pool.kill()
-        return True
     except BaseException:
-        if pool is not None:
+        with signals.ignored():
             pool.kill()
         raise
-    finally:
-        news.close()
-    return False
 
 
-def _compile(missing: Sequence[tuple[str, Run]], console: Console) -> None:
+def _compile(request: Request, missing: Sequence[tuple[str, Run]], pool: runner.Pool, console: Console) -> None:
     """Compile what the runs need, once, before workers look for it in the cache on disk."""
-    configs = {_kernels(run.config): run.config for _, run in missing if run.config.engine == "numba"}
-    if not configs:
+    needs = list(dict.fromkeys(_kernels(run.config) for _, run in missing if run.config.engine == "numba"))
+    if not needs:
         return
-    from kernels.engine import compile_all
     from kernels.jit import cache_folder
 
     if not cache_folder().is_dir():
         console.print(Text("Compiling kernels for this machine, once (10 to 30 s) …"))
     start = time.perf_counter()
+    with Pause(console, "compiling kernels") as pause:
 
-    def announce(done: int, total: int) -> None:
-        console.print(Text(f"Compiled kernels for {done} of {total} kinds of run"))
+        def on_poll(ready: int) -> None:
+            signals.checkpoint()
+            pause.update(f"{ready} of {len(needs)} kinds of run ready")
 
-    compile_all(list(configs), announce)
+        runner.compile_kernels(needs, request.study.extensions, pool, on_poll)
     seconds = time.perf_counter() - start
-    if seconds > 2:
+    if seconds > COMPILED_SECONDS:
         console.print(Text(f"Compiling took {seconds:.1f} s; later commands find the kernels in the cache."))
 
 
@@ -217,16 +221,24 @@ def _kernels(config: RunConfig) -> tuple[str, str, str, str]:
 
 def _task(request: Request, plan: Plan, name: str, run: Run, jobs: int, news: Listener) -> Task:
     circumstances = {"jobs": jobs, "data_fingerprint": plan.dataset.fingerprint, "code_version": code_version()}
-    return Task(name, run.variant, run.config, plan.dataset, request.runs_folder.absolute(), request.study.extensions,
-                circumstances, news.address)  # fmt: skip
+    return Task(
+        run_id=name,
+        variant=run.variant,
+        config=run.config,
+        data_folder=plan.dataset.folder,
+        runs_folder=request.runs_folder.absolute(),
+        extensions=request.study.extensions,
+        circumstances=circumstances,
+        news=news.address,
+    )
 
 
-def _report(request: Request, plan: Plan, jobs: int, console: Console, failures: dict[str, Outcome]) -> int:
+def _report(request: Request, plan: Plan, console: Console, failures: dict[str, Outcome]) -> int:
     """Write and show the tables; returns the exit status."""
-    from harness.tables import terminal_table
+    from harness.summaries import terminal_table
 
     entries = [_entry(request, plan, name, run, failures) for name, run in plan.runs]
-    environment = outputs.environment(request.command, jobs, plan.dataset.source)
+    environment = outputs.environment(request.command, request.jobs or _cores(), plan.dataset.source)
     summary = outputs.write(request.folder, request.study, entries, environment)
     console.print(terminal_table(summary, request.study.title, request.study.baseline))
     console.print(Text(f"Tables and figures: {request.folder}"), soft_wrap=True)
@@ -239,13 +251,11 @@ def _report(request: Request, plan: Plan, jobs: int, console: Console, failures:
 def _entry(request: Request, plan: Plan, name: str, run: Run, failures: dict[str, Outcome]) -> Entry:
     """The row of one run, read back from disk, or saying why there is none."""
     labels = {"study": request.study.name, "variant": run.variant}
-    stored = plan.stored.get(name)
-    if stored is None and name not in failures:
-        stored = store.load_run(request.runs_folder, name)
+    stored = None if name in failures else store.load_run(request.runs_folder, name)
     if stored is not None:
         return Entry(run.variant, {**stored.row, **labels}, stored)
     reason = failures[name].reason if name in failures else "its folder disappeared"
-    row = {"run_id": name, "status": "failed", "reason": reason, **run.config.flat(), **labels}
+    row = {"run_id": name, "status": "failed", "reason": outputs.impersonal(reason), **run.config.flat(), **labels}
     row |= {"data_fingerprint": plan.dataset.fingerprint, "code_version": code_version()}
     return Entry(run.variant, row, None)
 

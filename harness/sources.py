@@ -1,26 +1,23 @@
-"""Fetch the published files of a data set: from the folder that the user named, from the web, from a Debian mirror.
+"""Fetch the published files of a data set: from the folder that the user named, or from the web.
 
 Each way of fetching either returns paths of files or says in one line why it could not; ``harness.data`` decides on
-the order and ``harness.formats`` on what the files are worth. Nothing heavy is imported before something is fetched.
-The waiting is bounded: a machine without internet, or behind a firewall that swallows packets, must go on at once.
+the order, ``harness.formats`` on what the files are worth, and ``harness.apt`` fetches from a Debian mirror. Nothing
+heavy is imported before something is fetched. The waiting is bounded: a machine without internet, or behind a firewall
+that swallows packets, must go on at once.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.formats import DatasetSpec, locate
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 DATA_VARIABLE = "ABLATION_BENCH_DATA"
 CONNECT_SECONDS = 5.0  # over all addresses of a data set together
 READ_SECONDS = 20.0  # without a single byte
-APT_SECONDS = 300.0  # lists and package together
 
 Fetch = Callable[[Path], tuple[Path, ...]]
 
@@ -57,24 +53,6 @@ def named_folder(data_dir: Path | None) -> Path | None:
     if not os.access(folder, os.R_OK | os.X_OK):
         raise UserError(f"the data folder {name!r} (from {place}) cannot be read: permission denied")
     return folder
-
-
-def remote(spec: DatasetSpec) -> list[tuple[str, Fetch]]:
-    """List the ways to fetch a data set from elsewhere, best first.
-
-    Returns
-    -------
-    list of (str, Fetch)
-        What to call the source, and a function that puts its files below a given folder and returns them; it raises
-        `SourceError`. The addresses share `CONNECT_SECONDS` evenly, so that one that hangs leaves the others a chance.
-    """
-    seconds = CONNECT_SECONDS / max(1, len(spec.addresses))
-    ways: list[tuple[str, Fetch]] = [
-        (address, partial(download, spec.files, address, connect_seconds=seconds)) for address in spec.addresses
-    ]
-    if spec.debian_package:
-        ways.append((f"apt-get download {spec.debian_package}", partial(debian, spec)))
-    return ways
 
 
 def download(
@@ -236,87 +214,6 @@ def _is_html(response: HTTPResponse) -> bool:
     return response.headers.get_content_type() == "text/html"
 
 
-def debian(spec: DatasetSpec, folder: Path) -> tuple[Path, ...]:
-    """Fetch the data set's Debian package with ``apt-get`` and unpack it, as any user, touching nothing of the system.
-
-    The system's own sources, keys and proxies are used, with private lists and cache below `folder`. The hooks that a
-    system may run after an update are switched off: they would act on the system.
-
-    Parameters
-    ----------
-    spec : DatasetSpec
-        Names the package and the folders that it installs to.
-    folder : Path
-        Where to work and to unpack.
-
-    Raises
-    ------
-    SourceError
-        With the first error line of ``apt-get``.
-    """
-    missing = [tool for tool in ("apt-get", "dpkg-deb") if not shutil.which(tool)]
-    if missing:
-        raise SourceError(f"{missing[0]} is not on this machine")
-    home = folder / "apt"
-    for part in ("lists/partial", "cache/archives/partial", "unpacked"):
-        (home / part).mkdir(parents=True, exist_ok=True)
-    # apt reads APT_CONFIG first, the system's configuration next and the file called Dir::Etc::main last: only there
-    # can what the system added to a list be cleared. "root" means: as whoever runs this, not as the user _apt.
-    usual = [path for path in (os.environ.get("APT_CONFIG"), "/etc/apt/apt.conf") if path and os.path.isfile(path)]
-    (home / "first.conf").write_text(f'Dir::Etc::main "{home}/last.conf";\n')
-    (home / "last.conf").write_text(
-        "".join(f'#include "{path}";\n' for path in usual)
-        + "".join(f"#clear APT::Update::{hook};\n" for hook in ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success"))
-        + f'Dir::State::Lists "{home}/lists";\nDir::Cache "{home}/cache";\n'
-        + 'APT::Sandbox::User "root";\nAcquire::Languages "none";\nAcquire::Retries "0";\n'
-        + 'Acquire::http::Timeout "10";\nAcquire::https::Timeout "10";\n'
-    )
-    package = str(spec.debian_package)
-    deadline = time.monotonic() + APT_SECONDS
-    with _status(f"fetching the Debian package {package}"):
-        update = _apt(home, deadline, "apt-get", "update")
-        fetched = _apt(home, deadline, "apt-get", "download", package)
-        packages = sorted(home.glob(f"{package}_*.deb"))
-        if not packages:
-            raise SourceError(_complaint(fetched) + (f" ({_complaint(update)})" if _complaint(update) else ""))
-        unpacked = _apt(home, deadline, "dpkg-deb", "-x", str(packages[0]), str(home / "unpacked"))
-    for place in spec.system_folders:
-        files = locate(spec, home / "unpacked" / place.lstrip("/"))
-        if files:
-            return files
-    raise SourceError(_complaint(unpacked) or f"the package {package} does not hold the files")
-
-
-def _apt(home: Path, deadline: float, *command: str) -> str:
-    """Run a command of the package manager in the private folder, and return its complaints."""
-    environment = {**os.environ, "APT_CONFIG": str(home / "first.conf"), "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=home,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=max(0.1, deadline - time.monotonic()),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SourceError(f"{' '.join(command[:2])} took more than {APT_SECONDS:.0f} s in all") from error
-    except OSError as error:
-        raise SourceError(f"{command[0]} cannot be run ({error.strerror})") from error
-    return done.stderr.decode(errors="replace")
-
-
-def _complaint(stderr: str) -> str:
-    """Pick the first error line that apt printed, or else its first warning."""
-    for letter in "EW":
-        lines = [line[3:] for line in stderr.splitlines() if line.startswith(f"{letter}: ")]
-        if lines:
-            return lines[0].strip()
-    return stderr.strip()
-
-
 @contextmanager
 def _progress(label: str, n_bytes: int | None) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on stderr where that is a terminal; yield what advances it by so many bytes."""
@@ -330,15 +227,3 @@ def _progress(label: str, n_bytes: int | None) -> Iterator[Callable[[int], None]
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=n_bytes)
         yield lambda n: progress.advance(task, n)
-
-
-@contextmanager
-def _status(text: str) -> Iterator[None]:
-    """Show that something goes on, on stderr where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(text):
-        yield

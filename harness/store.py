@@ -1,17 +1,17 @@
 """Results on disk: one folder per run, written whole or not at all, and read back with every figure as it was.
 
 ``runs/RUN_ID/`` holds ``result.json`` (status, configuration, metrics, circumstances), ``history.csv``, ``arrays.npz``
-and ``model.safetensors``. Which study asked for a run is not stored: any study that names the same run finds it.
+and ``model.safetensors``. A seal over all four shows whether they are as they were written: a run that was cut off or
+edited counts as none. Which study asked for a run is not stored: any study that names the same run finds it.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
-import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from harness.config import RunConfig
-from harness.files import TEMPORARY_PREFIX, new_folder
+from harness.errors import UserError
+from harness.files import new_folder
 from harness.network import Array, save_model
 from harness.trainer import RunResult
 
-FORMAT = 1  # raised when a file's meaning changes: older folders are then computed again
-STALE_SECONDS = 24 * 3600  # temporary folders of killed processes are swept after a day
+FORMAT = 2  # raised when a file's meaning changes: older folders are then computed again
+SEALED = ("model.safetensors", "arrays.npz", "history.csv")
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,16 @@ def save_run(root: Path, run_id: str, config: RunConfig, result: RunResult, circ
         When the folder cannot be written.
     """
     with new_folder(root / run_id) as folder:
-        save_model(folder / "model.safetensors", result.weights, {"run_id": run_id, "config": json.loads(config.canonical())})
+        save_model(
+            folder / "model.safetensors", result.weights, {"run_id": run_id, "config": json.loads(config.canonical())}
+        )
+        with np.errstate(over="ignore"):  # weights of a diverged run
+            first_layer = result.weights[0][0].astype(np.float16)  # for pictures; the model file has all digits
         np.savez_compressed(
             folder / "arrays.npz",
             confusion=result.confusion,
             surest_errors=result.surest_errors,
-            first_layer=result.weights[0][0].astype(np.float16),  # for pictures; the model file has all digits
+            first_layer=first_layer,
         )
         (folder / "history.csv").write_text(_to_csv(result.history), encoding="utf-8", newline="")
         record = {
@@ -65,38 +70,36 @@ def save_run(root: Path, run_id: str, config: RunConfig, result: RunResult, circ
             "status": result.status,
             "reason": result.reason,
             "config": json.loads(config.canonical()),
-            "metrics": {name: None if math.isnan(value) else value for name, value in result.metrics.items()},
+            "metrics": {name: value if math.isfinite(value) else str(value) for name, value in result.metrics.items()},
             **circumstances,
         }
+        record["seal"] = _seal(folder, record)
         (folder / "result.json").write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def load_run(root: Path, run_id: str) -> StoredRun | None:
-    """A stored run, or None when there is none that can be read whole."""
+    """A stored run, or None when there is none, or not as it was written."""
     folder = root / run_id
     try:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        if record["format"] != FORMAT or record["run_id"] != run_id or not (folder / "model.safetensors").is_file():
+        seal = record.pop("seal")
+        if record["format"] != FORMAT or record["run_id"] != run_id or seal != _seal(folder, record):
             return None
         config = RunConfig.from_settings(record.pop("config"), f"{folder}/result.json")
         history = _from_csv((folder / "history.csv").read_text(encoding="utf-8"))
-        metrics = {name: math.nan if value is None else float(value) for name, value in record.pop("metrics").items()}
-        if len(history) != metrics["epochs_done"] or not (folder / "arrays.npz").is_file():
-            return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        metrics = {k: float(v) if isinstance(v, str) else v for k, v in record.pop("metrics").items()}
+        del record["format"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, UserError):
         return None
-    row = {**{k: v for k, v in record.items() if k != "format"}, **config.flat(), **metrics}
-    return StoredRun(row, history, folder)
+    return StoredRun({**record, **config.flat(), **metrics}, history, folder)
 
 
-def sweep(root: Path) -> None:
-    """Remove temporary folders that killed processes left behind, a day old or older."""
-    for folder in root.glob(f"{TEMPORARY_PREFIX}*"):
-        try:
-            if time.time() - folder.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # another process swept it
-            continue
+def _seal(folder: Path, record: dict[str, Any]) -> str:
+    """16 hex digits of the SHA-256 of a record and of the files beside it."""
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    for name in SEALED:
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _to_csv(records: Iterable[dict[str, Any]]) -> str:
@@ -105,7 +108,9 @@ def _to_csv(records: Iterable[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: value if key == "epoch" else repr(float(value)) for key, value in row.items()} for row in rows)
+    writer.writerows(
+        {key: value if key == "epoch" else repr(float(value)) for key, value in row.items()} for row in rows
+    )
     return text.getvalue()
 
 

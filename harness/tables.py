@@ -1,8 +1,9 @@
-"""Tables of runs: from plain records to data frames, and from those to CSV, Markdown and the terminal.
+"""Tables of runs: from plain records to data frames, and from those to CSV and back.
 
-Pure functions; reading and writing files is left to ``harness.store``, statistics to ``harness.stats``. A diverged or
-failed run keeps its line in ``runs.csv`` and is counted in the summary, but never averaged; a done run whose numbers
-are NaN is not passed over either: its mean is NaN or, for the test accuracy, an error.
+Pure functions; reading and writing files is left to ``harness.store``, statistics to ``harness.stats``, summaries as
+texts to ``harness.summaries``. A diverged or failed run keeps its line in ``runs.csv`` and is counted in the summary,
+but never averaged; a done run whose numbers are NaN is not passed over either: its mean is NaN or, for the test
+accuracy, an error.
 
 A "row" is one run (keys: `RUN_COLUMNS`, the settings, `RESULT_COLUMNS`) or one epoch of one run (`HISTORY_COLUMNS` and
 the norms of each layer). A "summary" has one line per variant.
@@ -11,21 +12,18 @@ the norms of each layer). A "summary" has one line per variant.
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harness.stats import Interval, differences, holm, mean_interval, sign_flip_p
+from harness.stats import differences, holm, mean_interval, sign_flip_p
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
 
 Row = Mapping[str, Any]
 
@@ -49,7 +47,6 @@ TEXT_COLUMNS = frozenset(  # never guessed to be numbers, whatever they look lik
     {"run_id", "study", "variant", "status", "reason", "dataset", "engine", "precision", "hidden"}
     | {"data_fingerprint", "code_version"}
 )
-MISSING = "–"
 
 
 def runs_frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -144,64 +141,6 @@ def summary_frame(
     return summary
 
 
-def summary_markdown(summary: pd.DataFrame, runs: pd.DataFrame, title: str, baseline: str | None = None) -> str:
-    """Write a summary as a Markdown text: title, what was run, the table, and how to read it.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        As from `summary_frame`.
-    runs : DataFrame
-        The runs it summarises; data set, fingerprint, seeds and jobs are read from it.
-    title : str
-        The heading.
-    baseline : str, optional
-        The variant that the summary compares with.
-
-    Returns
-    -------
-    str
-        Ends with a newline. Names are escaped: none can break the table or be read as markup.
-    """
-    columns = _cells(summary, baseline)
-    lines = [
-        f"# {_markdown(title)}",
-        "",
-        f"- Data set: {_facts(runs, 'dataset')}, fingerprint {_facts(runs, 'data_fingerprint')}",
-        f"- Runs: {len(runs)}, over {_seeds(runs)}",
-        f"- Jobs at a time: {_facts(runs, 'jobs')}; engine: {_facts(runs, 'engine')}, {_facts(runs, 'precision')}",
-        "",
-        "| " + " | ".join(_markdown(header) for header in columns) + " |",
-        "|" + "|".join(" :-- " if header in ("Variant", *_factors(summary)) else " --: " for header in columns) + "|",
-    ]
-    lines += ["| " + " | ".join(map(_markdown, cells)) + " |" for cells in zip(*columns.values(), strict=True)]
-    return "\n".join([*lines, "", _markdown(_legend(summary, baseline)), ""])
-
-
-def terminal_table(summary: pd.DataFrame, title: str, baseline: str | None = None) -> Table:
-    """Lay a summary out for a terminal of 100 columns; long names are folded, factors are left out.
-
-    The baseline's line is bold, and says so in place of a difference. Names are shown as they are, never as markup.
-    """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = _cells(summary.drop(columns=_factors(summary)), baseline)
-    columns.pop("p", None)
-    caption = Text(_legend(summary, baseline), justify="left")
-    table = Table(title=Text(visible(title)), caption=caption, box=box.SIMPLE_HEAD)
-    for header in columns:
-        if header == "Variant":
-            table.add_column(header, overflow="fold")
-        else:
-            table.add_column(Text(header.replace("s per", "s per\n")), justify="right", no_wrap=True)
-    for variant, *cells in zip(*columns.values(), strict=True):
-        style = "bold" if baseline is not None and variant == visible(baseline) else None
-        table.add_row(*map(Text, (variant, *cells)), style=style)
-    return table
-
-
 def to_csv(frame: pd.DataFrame) -> bytes:
     r"""UTF-8 CSV whose numbers and texts read back exactly: shortest exact floats, ``\n`` line ends, NaN empty."""
     # A lone carriage return ends a line for most readers, but is not in itself a reason to quote for Python's writer.
@@ -223,9 +162,11 @@ def from_csv(data: bytes) -> pd.DataFrame:
     )
 
 
-def visible(name: str) -> str:
-    """Return the name on one line: unprintable characters (line ends, escapes, direction marks) as backslash codes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+def missing(value: Any) -> bool:
+    """Whether a value is None, NaN or pandas' NA."""
+    import pandas as pd
+
+    return bool(pd.isna(value))
 
 
 def _frame(rows: Iterable[Row], head: Sequence[str], tail: Sequence[str]) -> pd.DataFrame:
@@ -258,7 +199,7 @@ def _column(values: list[Any]) -> pd.Series[Any]:
     import pandas as pd
 
     plain = [("x".join(map(str, v)) or "none") if isinstance(v, (list, tuple)) else v for v in values]
-    known = [value for value in plain if not _missing(value)]
+    known = [value for value in plain if not missing(value)]
     whole = all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in known)
     dtype = None if len(known) == len(plain) or not whole else "Int64" if known else "float64"
     column: pd.Series[Any] = pd.Series(plain, dtype=dtype)
@@ -295,102 +236,3 @@ def _mean(column: pd.Series[float]) -> float:
 def _median(column: pd.Series[float]) -> float:
     """Median that a NaN makes NaN; NaN of nothing."""
     return float(np.median(column.to_numpy(dtype=np.float64))) if len(column) else math.nan
-
-
-def _factors(summary: pd.DataFrame) -> list[str]:
-    """Columns that are settings."""
-    return [name for name in summary.columns if name not in SUMMARY_COLUMNS]
-
-
-def _cells(summary: pd.DataFrame, baseline: str | None) -> dict[str, list[str]]:
-    """Header -> one text per variant; columns that would say nothing are left out."""
-    compared = baseline is not None
-    lines = summary.to_dict("records")
-    columns = {"Variant": [visible(str(line["variant"])) for line in lines]}
-    for factor in _factors(summary):
-        columns[factor] = [_scalar(line[factor]) for line in lines]
-    columns["n"] = [str(line["n"]) for line in lines]
-    for status in ("diverged", "failed"):
-        if summary[status].any():
-            columns[status.capitalize()] = [str(line[status]) for line in lines]
-    columns["Test accuracy"] = [_with_margin(line, "test_accuracy", "n", "") for line in lines]
-    if compared:
-        columns["Difference"] = [
-            "baseline" if line["variant"] == baseline else _with_margin(line, "difference", "difference_n", "+")
-            for line in lines
-        ]
-        if any(line["difference_n"] != line["n"] for line in lines if line["variant"] != baseline):
-            columns["Pairs"] = [MISSING if line["variant"] == baseline else str(line["difference_n"]) for line in lines]
-        columns["p"] = [_probability(line["p_value"]) for line in lines]
-        columns["p (Holm)"] = [_probability(line["p_holm"]) for line in lines]
-    columns["s per epoch"] = [_seconds(line["seconds_per_epoch"]) for line in lines]
-    columns["s per run"] = [_seconds(line["train_seconds"]) for line in lines]
-    return columns
-
-
-def _with_margin(line: Mapping[Any, Any], name: str, n: str, sign: str) -> str:
-    """``0.8921 ± 0.0012``: a mean and half the width of its interval."""
-    interval = Interval(line[n], line[name], math.nan, line[f"{name}_low"], line[f"{name}_high"])
-    if math.isnan(interval.mean):
-        return MISSING
-    text = f"{round(interval.mean, 4) + 0.0:{sign}.4f}"  # + 0.0 turns -0.0 into 0.0
-    return text if math.isnan(interval.low) else f"{text} ± {(interval.high - interval.low) / 2:.4f}"
-
-
-def _scalar(value: Any) -> str:
-    """One setting's value."""
-    return MISSING if _missing(value) else visible(str(value))
-
-
-def _missing(value: Any) -> bool:
-    """Whether a value is None, NaN or pandas' NA."""
-    import pandas as pd
-
-    return bool(pd.isna(value))
-
-
-def _probability(p: float) -> str:
-    """Format a p value to three significant digits."""
-    return MISSING if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3g}"
-
-
-def _seconds(seconds: float) -> str:
-    """Seconds to three significant digits, without an exponent."""
-    if math.isnan(seconds):
-        return MISSING
-    places = 2 - math.floor(math.log10(seconds)) if seconds > 0 else 0
-    return f"{seconds:.{min(max(places, 0), 6)}f}"
-
-
-def _facts(runs: pd.DataFrame, column: str) -> str:
-    """List the distinct values of a column."""
-    return ", ".join(_markdown(_scalar(value)) for value in runs[column].unique()) or MISSING
-
-
-def _seeds(runs: pd.DataFrame) -> str:
-    """How many seeds, and which."""
-    seeds = sorted({int(seed) for seed in runs["seed"]})
-    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
-        return f"{len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"
-    names = f" ({', '.join(map(str, seeds))})" if seeds else ""
-    return f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'}{names}"
-
-
-def _legend(summary: pd.DataFrame, baseline: str | None) -> str:
-    """How to read the table, as one paragraph."""
-    text = "Test accuracy: mean over the n done runs ± half the width of its 95% Student t interval."
-    if baseline is not None:
-        text += f" Difference: the same for the paired difference, seed by seed, from {visible(baseline)}."
-        text += " p: sign-flip test; p (Holm): corrected for the number of variants."
-        pairs = int(summary["difference_n"].max()) if len(summary) else 0
-        if 0 < pairs < 7:  # from 7 pairs on, single comparisons can reach 0.016
-            text += f" {pairs} pairs cannot give a p below {_probability(2 / 2**pairs)}."
-    if (summary[["diverged", "failed"]] > 0).any(axis=None):
-        text += " Diverged and failed runs are counted, not averaged."
-    return text + " Seconds: training steps only; median per epoch, mean per run."
-
-
-def _markdown(text: str) -> str:
-    """Return the text with everything escaped that Markdown or HTML would read as markup."""
-    escaped = re.sub(r"([\\|`*\[\]~$#])", r"\\\1", html.escape(visible(text), quote=False))
-    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)

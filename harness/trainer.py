@@ -6,6 +6,7 @@ Storing, scheduling and showing are left to others. Shapes: X (N, n_in) uint8, y
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.cache import Dataset
 from harness.config import RunConfig
-from harness.data import Dataset, Split
+from harness.data import Split
 from harness.metrics import accuracy, confusion_matrix, f1_macro
 from harness.network import Array, Weights, initial_weights, stream
 from kernels.model import Evaluation, Model
@@ -23,6 +25,7 @@ from kernels.schedules import learning_rates
 
 Record = dict[str, Any]
 SUREST_ERRORS = 32
+ENGINE_MODULES = {"numba": "kernels.engine", "numpy": "kernels.reference"}
 DIAGNOSTIC_ROWS = 1024  # training images, the same for all runs of a split, on which gradients are measured
 
 
@@ -73,12 +76,9 @@ def make_engine(config: RunConfig, dataset: Dataset, split: Split) -> Any:
         dropout=config.dropout,
         clip_norm=config.clip_norm,
     )
-    if config.engine == "numpy":
-        from kernels.reference import Engine
-    else:
-        from kernels.engine import Engine
+    engine = importlib.import_module(ENGINE_MODULES[config.engine])
     scale, shift = input_scaling(dataset, split, config.data.standardise)
-    return Engine(model, initial_weights(sizes, config.init, config.seed, dtype), dtype, scale, shift)
+    return engine.Engine(model, initial_weights(sizes, config.init, config.seed, dtype), dtype, scale, shift)
 
 
 def input_scaling(dataset: Dataset, split: Split, standardise: bool) -> tuple[Array, Array]:
@@ -100,7 +100,9 @@ def input_scaling(dataset: Dataset, split: Split, standardise: bool) -> tuple[Ar
     return scale, -mean * scale
 
 
-def train(config: RunConfig, dataset: Dataset, split: Split, on_epoch: Callable[[Record], None] | None = None) -> RunResult:
+def train(
+    config: RunConfig, dataset: Dataset, split: Split, on_epoch: Callable[[Record], None] | None = None
+) -> RunResult:
     """Train and measure one run.
 
     Parameters

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from harness.config import RunConfig
 
-# The one place that names what a result depends on. Compiling, caching, scheduling and showing are not among them.
-COMPUTING_MODULES = ("kernels/**/*.py", "harness/trainer.py", "harness/network.py", "harness/metrics.py", "harness/data.py")
+# The one place that names what a result depends on. Compiling, scheduling and showing are not among them.
+COMPUTING_MODULES = (
+    *("kernels/**/*.py", "harness/trainer.py", "harness/network.py", "harness/metrics.py"),
+    *("harness/data.py", "harness/cache.py", "harness/formats.py", "harness/idx.py", "harness/cifar.py"),
+)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Settings of one run: what is allowed, what errors say, canonical text, and how pieces combine."""
+"""Settings of one run: what is allowed, what errors say, dotted keys, and the canonical text."""
 
 import json
 import pickle
@@ -8,16 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from complaints import complaint
 
-from harness.config import (
-    DATASET_NAMES,
-    RunConfig,
-    assign,
-    merge,
-    nest,
-    parse_assignment,
-    setting_keys,
-)
+from harness.config import DATASET_NAMES, RunConfig, nest, setting_keys
 from harness.errors import UserError, nearest, show, unknown
 from kernels.activations import ACTIVATIONS
 from kernels.initializers import INITIALIZERS
@@ -31,16 +24,6 @@ ROOT = Path(__file__).parents[1]
 
 def make(settings=None, **more):
     return RunConfig.from_settings({**(settings or {}), **more}, PLACE)
-
-
-def complaint(act, *arguments, **named) -> str:
-    """The one line with which a call fails."""
-    with pytest.raises(UserError) as caught:
-        act(*arguments, **named)
-    message = str(caught.value)
-    assert message
-    assert len(message.splitlines()) == 1
-    return message
 
 
 def test_no_settings_give_the_documented_defaults():
@@ -331,43 +314,6 @@ def test_import_brings_in_nothing_slow():
     assert printed.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    ("below", "above", "merged"),
-    [
-        ({"l2": 1, "epochs": 2}, {"l2": 3}, {"l2": 3, "epochs": 2}),
-        ({"data": {"limit": 1}}, {"data": {"split": "official"}}, {"data": {"limit": 1, "split": "official"}}),
-        (
-            {"optimizer": {"name": "momentum", "lr": 0.1, "mu": 0.5}},
-            {"optimizer": {"name": "sgd"}},
-            {"optimizer": {"name": "sgd", "lr": 0.1}},
-        ),
-        (
-            {"optimizer": {"name": "momentum", "lr": 0.1, "mu": 0.5}},
-            {"optimizer": {"name": "adam", "lr": 0.2}},
-            {"optimizer": {"name": "adam", "lr": 0.2}},
-        ),
-        (
-            {"optimizer": {"name": "momentum", "lr": 0.1, "mu": 0.5}},
-            {"optimizer": {"name": "momentum", "lr": 0.2}},
-            {"optimizer": {"name": "momentum", "lr": 0.2, "mu": 0.5}},
-        ),
-        ({"optimizer": {"beta1": 0.5}}, {"optimizer": {"name": "adam"}}, {"optimizer": {"beta1": 0.5, "name": "adam"}}),
-        ({"optimizer": {"beta1": 0.5}}, {"optimizer": {"name": "sgd"}}, {"optimizer": {"name": "sgd"}}),
-        (
-            {"schedule": {"name": "step", "every": 2}},
-            {"schedule": {"name": "cosine"}},
-            {"schedule": {"name": "cosine"}},
-        ),
-        ({"optimizer": 3}, {"optimizer": {"lr": 1}}, {"optimizer": {"lr": 1}}),
-        ({"optimizer": {"lr": 1}}, {"optimizer": 3}, {"optimizer": 3}),
-    ],
-)
-def test_merging_lets_the_upper_win_and_drops_what_belonged_to_another_name(below, above, merged):
-    kept = json.dumps([below, above])
-    assert merge(below, above) == merged
-    assert json.dumps([below, above]) == kept
-
-
 def test_dotted_and_nested_keys_are_one():
     dotted = {"optimizer.name": "sgd", "optimizer": {"lr": 0.1}, "epochs": 3, "data.limit": 5}
     assert nest(dotted, PLACE) == {"optimizer": {"name": "sgd", "lr": 0.1}, "epochs": 3, "data": {"limit": 5}}
@@ -384,50 +330,6 @@ def test_dotted_and_nested_keys_are_one():
 def test_key_given_twice_is_an_error(table):
     assert complaint(nest, table, PLACE).startswith("my.toml, base: 'optimizer")
     assert complaint(nest, table, PLACE).endswith("is given twice")
-
-
-def test_assign_sets_in_place_and_makes_tables_on_the_way():
-    settings = {"optimizer": {"name": "sgd"}}
-    assign(settings, "optimizer.lr", 0.1)
-    assign(settings, "data.limit", 5)
-    assign(settings, "epochs", 3)
-    assert settings == {"optimizer": {"name": "sgd", "lr": 0.1}, "data": {"limit": 5}, "epochs": 3}
-    assert complaint(assign, settings, "epochs.x", 1) == "epochs.x = 1: epochs = 3 is not a table"
-
-
-@pytest.mark.parametrize(
-    ("text", "key", "value"),
-    [
-        ("optimizer.lr=0.01", "optimizer.lr", 0.01),
-        ("epochs = 5", "epochs", 5),
-        ("l2=1e-3", "l2", 0.001),
-        ("data.standardise=true", "data.standardise", True),
-        ("hidden=[64, 32]", "hidden", [64, 32]),
-        ("activation=tanh", "activation", "tanh"),
-        ('activation="tanh"', "activation", "tanh"),
-        ("data.split=80/10/10", "data.split", "80/10/10"),
-        ("dataset=cifar-10", "dataset", "cifar-10"),
-        ("optimizer={name='sgd', lr=1}", "optimizer", {"name": "sgd", "lr": 1}),
-        ("clip_norm=none", "clip_norm", "none"),
-    ],
-)
-def test_assignment_value_is_toml_or_a_bare_word(text, key, value):
-    assert parse_assignment(text) == (key, value)
-    assert type(parse_assignment(text)[1]) is type(value)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "=", "epochs", "epochs=", "=5", ".lr=1", "optimizer.=1"),
-        *("hidden=64,32", 'a="x', "a=[1", "a=1\nb=2", "a=1\n[b]", "a=two words", "a=#"),
-        *("a=" + "[" * 10_000, "a=" + "9" * 5000 + ","),
-    ],
-)
-def test_malformed_assignment_is_quoted_with_what_is_expected(text):
-    message = complaint(parse_assignment, text)
-    assert message.startswith(f"--set {show(text)}: ")
-    assert "key=value" in message or "neither a TOML value" in message
 
 
 def test_nearest_ignores_case_and_finds_by_the_last_part():

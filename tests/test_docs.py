@@ -18,10 +18,13 @@ import pytest
 from documents import ROOT, blocks, forgetful_registries, text, write_extensions
 
 from harness import ablate, data, study
-from harness.config import RunConfig, parse_toml, setting_keys
+from harness.cache import CACHE_VARIABLE, cache_folder
+from harness.config import RunConfig, setting_keys
 from harness.errors import UserError
-from harness.formats import IDX_FILES
+from harness.idx import IDX_FILES
+from harness.settings import parse_toml
 from harness.sources import DATA_VARIABLE
+from harness.studyfile import DEFAULT_SEEDS, KEYS, MAX_SEEDS
 from kernels.optimizers import OPTIMIZERS
 from kernels.schedules import SCHEDULES
 
@@ -63,13 +66,13 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         X = rng.integers(0, 20, (n, 784), dtype=np.uint8) + 10 * y[:, None]
         (folder / images).write_bytes(struct.pack(">4I", 0x803, n, 28, 28) + X.astype(np.uint8).tobytes())
         (folder / labels).write_bytes(struct.pack(">2I", 0x801, n) + y.tobytes())
-    kernels = data.cache_folder() / "kernels"
+    kernels = cache_folder() / "kernels"
     kernels.mkdir(parents=True, exist_ok=True)
     (cache / "kernels").symlink_to(kernels)
     spec = dataclasses.replace(data.DATASETS["fashion-mnist"], n_train=N_TRAIN, n_test=N_TEST, sha256=None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, "fashion-mnist", spec)
-        patch.setenv(data.CACHE_VARIABLE, str(cache))
+        patch.setenv(CACHE_VARIABLE, str(cache))
         patch.setenv(DATA_VARIABLE, str(folder))
         yield folder
 
@@ -220,10 +223,10 @@ def test_the_tables_of_own_settings_are_those_of_the_registry(title, registry):
 
 
 def test_the_table_of_a_studys_keys_is_complete():
-    assert [key.strip("[]") for cells in rows("docs/studies.md", "Key") for key in codes(cells[0])] == list(study.KEYS)
+    assert [key.strip("[]") for cells in rows("docs/studies.md", "Key") for key in codes(cells[0])] == list(KEYS)
     seeds = next(cells for cells in rows("docs/studies.md", "Key") if "seeds" in cells[0])
-    assert value(seeds[2]) == study.DEFAULT_SEEDS
-    assert f"[1, {study.MAX_SEEDS}]" in seeds[1]
+    assert value(seeds[2]) == DEFAULT_SEEDS
+    assert f"[1, {MAX_SEEDS}]" in seeds[1]
 
 
 EXAMPLES = [(path.relative_to(ROOT).as_posix(), i) for path in DOCUMENTS for i in range(len(blocks(str(path), "toml")))]

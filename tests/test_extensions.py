@@ -1,4 +1,4 @@
-"""The examples of CONTRIBUTING.md, taken from it and put outside the package, do what it says."""
+"""Extensions: how files outside the package are loaded, and that the examples of CONTRIBUTING.md do what it says."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from complaints import complaint
 from documents import blocks, forgetful_registries, write_extensions
+from studyfiles import writer
 
 from harness.config import RunConfig
-from harness.study import load_extensions
+from harness.extensions import load_extensions
+from harness.study import load
 from kernels.activations import ACTIVATIONS
 from kernels.engine import Engine
 from kernels.losses import LOSSES
@@ -110,7 +113,7 @@ PROBE = """
 import json, pathlib, sys
 import numpy as np
 from harness.config import RunConfig
-from harness.study import load_extensions
+from harness.extensions import load_extensions
 from harness.version import run_id
 load_extensions([pathlib.Path(path) for path in sys.argv[1:]])
 from test_extensions import Engine, NAMES, ROWS, Reference, make, problem
@@ -175,3 +178,92 @@ def test_an_edit_of_a_default_argument_of_a_loss_is_served_from_no_cache(extensi
     np.testing.assert_allclose(after, reference, rtol=0, atol=1e-10)
     assert np.abs(after - before).max() > 1e-4
     assert other_name != name
+
+
+# --- loading -----------------------------------------------------------------------------------------------------
+
+SWISH = """
+from kernels.activations import Activation, register
+register(Activation("halved", lambda z: z * 0.5, lambda z, a: 0.5 + 0.0 * a))
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    return writer(tmp_path)
+
+
+def test_extension_registers_what_the_settings_name(write, tmp_path):
+    assert "unknown activation 'halved'" in complaint(load, write("[base]\nactivation='halved'"))
+    write(SWISH, "halved.py")
+    study = load(write("extensions = ['halved.py']\n[base]\nactivation = 'halved'"))
+    assert study.variants["baseline"].activation == "halved"
+    assert study.extensions == (tmp_path / "halved.py",)
+
+
+def test_optimizer_of_an_extension_has_its_own_settings(write):
+    write(
+        """
+        from kernels.optimizers import Optimizer, Setting, register
+        register(Optimizer("scaled", lambda w, g, slots, h: (w - h.lr * g, ()),
+                           lambda lr, t, s: {"lr": lr * s["scale"]}, 0, {"scale": Setting(2.0, "(0, 3]")}))
+        """,
+        "scaled.py",
+    )
+    study = load(write("extensions = ['scaled.py']\n[grid]\noptimizer = [{name='scaled'}, {name='scaled', scale=3}]"))
+    assert [config.optimizer.settings for config in study.variants.values()] == [{"scale": 2.0}, {"scale": 3.0}]
+    text = "extensions = ['scaled.py']\n[base]\noptimizer = {name='scaled', scale=4}"
+    assert complaint(load, write(text)) == "my.toml, base: optimizer.scale = 4: must lie in (0, 3]"
+
+
+def test_extension_runs_once_per_process(write, tmp_path, monkeypatch):
+    write("import os\nos.environ['COUNT'] = str(int(os.environ.get('COUNT', 0)) + 1)\n", "count.py")
+    monkeypatch.setenv("COUNT", "0")
+    path = write("extensions = ['count.py', './count.py']")
+    load(path)
+    load(path)
+    load_extensions([tmp_path / "count.py"])
+    assert os.environ["COUNT"] == "1"
+
+
+def test_extension_may_hold_dataclasses(write, tmp_path):
+    write(
+        """
+        from __future__ import annotations
+        import dataclasses
+        @dataclasses.dataclass
+        class Pair:
+            a: int
+        """,
+        "pair.py",
+    )
+    load_extensions([tmp_path / "pair.py"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n\nx = undefined", ", line 3: NameError: name 'undefined' is not defined"),
+        ("def f():\n    raise ValueError('a\\nb')\n\nf()", ", line 2: ValueError: a b"),
+        ("x = 1\ndef f(:\n", ", line 2: SyntaxError: "),
+        ("import no_such_module_at_all", ", line 1: ModuleNotFoundError: "),
+        ("import sys\nsys.exit('x')", ", line 2: SystemExit: x"),
+        ("def f():\n    f()\nf()", ", line 2: RecursionError: "),
+        (SWISH.replace("halved", "relu"), ", line 3: ValueError: another activation is called 'relu'"),
+        (None, ": FileNotFoundError: "),
+    ],
+)
+def test_extension_that_fails_is_one_line_with_file_line_and_exception(write, tmp_path, text, message):
+    if text is not None:
+        write(text.encode(), "broken.py")
+    before = set(sys.modules)
+    found = complaint(load, write("extensions = ['broken.py']"))
+    assert found.startswith(f"extension {tmp_path / 'broken.py'}{message}")
+    assert not [name for name in set(sys.modules) - before if name.startswith("ablation_extension")]
+
+
+def test_extension_that_failed_runs_again_once_mended(write, tmp_path):
+    write("broken", "mended.py")
+    assert complaint(load_extensions, [tmp_path / "mended.py"])
+    write("x = 1", "mended.py")
+    load_extensions([tmp_path / "mended.py"])

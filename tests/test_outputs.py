@@ -1,0 +1,188 @@
+"""The files of a study: whole, the same for the same runs, and nothing personal in them."""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+
+import numpy as np
+import pytest
+
+from harness import outputs
+from harness.config import RunConfig
+from harness.network import initial_weights
+from harness.outputs import Entry, environment, impersonal, write
+from harness.store import load_run, save_run
+from harness.study import load
+from harness.tables import from_csv
+from harness.trainer import RunResult
+
+STUDY = """
+title = "Rates"
+baseline = "low"
+seeds = 2
+[base]
+hidden = [4]
+epochs = 2
+[variants]
+low = { optimizer = { lr = 0.001 } }
+high = { optimizer = { lr = 0.1 } }
+"""
+TABLES = ["details.npz", "environment.json", "history.csv", "runs.csv", "summary.csv", "summary.md"]
+FIGURES = [f"figures/val_{what}.{kind}" for what in ("accuracy", "loss") for kind in ("png", "svg")]
+FACTS = {"jobs": 2, "data_fingerprint": "0123", "code_version": "4567"}
+
+
+def result(config: RunConfig, status: str, width: int = 5) -> RunResult:
+    """What a run might have given."""
+    done, nan = status == "done", float("nan")
+    accuracy = 0.8 + config.seed / 100 + config.optimizer.lr
+    history = [
+        {"epoch": i, "train_loss": 1 / i, "train_accuracy": 0.5, "val_loss": 1 / i, "val_accuracy": accuracy - 0.1 / i,
+         "lr": config.optimizer.lr, "penalty": 0.0, "train_seconds": 0.5 * i, "grad_norm_1": 1.0, "weight_norm_1": 2.0}
+        for i in (1, 2)
+    ]  # fmt: skip
+    names = ("test_accuracy", "test_loss", "test_f1_macro", "val_accuracy", "best_val_accuracy", "best_val_epoch")
+    metrics = dict.fromkeys((*names, "train_accuracy", "train_loss"), accuracy if done else nan)
+    metrics |= {"epochs_done": 2, "train_seconds": 1.0, "seconds_per_epoch": 0.5, "eval_seconds": 0.1}
+    metrics["compile_seconds"] = 0.0
+    confusion = np.diag([3, 4, 5]) + config.seed
+    errors = np.array([[1.0, 0.0, 1.0, 0.5 + config.seed / 10]])
+    weights = initial_weights((width, 4, 3), "he", config.seed, np.float32)
+    return RunResult(status, "" if done else "why", history, metrics, confusion, errors, weights)
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "rates.toml").write_text(STUDY)
+    return load(str(tmp_path / "rates.toml"))
+
+
+@pytest.fixture
+def make_entries(study, tmp_path):
+    """Entries of the study's runs: (variant, seed) -> status, done where nothing is said."""
+
+    def make(width: int = 5, **statuses: str) -> list[Entry]:
+        entries = []
+        for run in study.runs():
+            name = f"{run.variant}{run.config.seed}"
+            status = statuses.get(name, "done")
+            row = {"run_id": name, "study": "rates", "variant": run.variant, "seed": run.config.seed}
+            if status == "failed":
+                entries.append(
+                    Entry(run.variant, {**row, "status": "failed", "reason": "why", **run.config.flat()}, None)
+                )
+                continue
+            save_run(tmp_path / "runs", name, run.config, result(run.config, status, width), FACTS)
+            stored = load_run(tmp_path / "runs", name)
+            entries.append(Entry(run.variant, {**stored.row, **row}, stored))
+        return entries
+
+    return make
+
+
+def files(folder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def details(folder) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO((folder / "details.npz").read_bytes()), allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def test_the_same_runs_give_the_same_files_to_the_last_byte(study, make_entries, tmp_path):
+    entries = make_entries()
+    for folder in ("a", "b"):
+        write(tmp_path / folder, study, entries, {"jobs": 2})
+    write(tmp_path / "a", study, entries, {"jobs": 2})  # over those that are there
+    assert sorted(files(tmp_path / "a")) == sorted([*TABLES, *FIGURES])
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_tables_hold_every_run_and_every_epoch(study, make_entries, tmp_path):
+    summary = write(tmp_path / "out", study, make_entries(high1="diverged"), {})
+    runs, history = (from_csv((tmp_path / "out" / name).read_bytes()) for name in ("runs.csv", "history.csv"))
+    assert list(runs["run_id"]) == ["low0", "high0", "low1", "high1"]
+    assert list(runs["status"]) == ["done", "done", "done", "diverged"]
+    assert list(runs["optimizer.lr"]) == [0.001, 0.1, 0.001, 0.1]
+    assert len(history) == 8
+    assert list(history.columns[:4]) == ["run_id", "variant", "seed", "epoch"]
+    assert list(summary["variant"]) == ["low", "high"]
+    assert list(summary["n"]) == [2, 1]
+    assert summary["test_accuracy"][0] == pytest.approx(0.806)
+    assert list(summary["optimizer.lr"]) == [0.001, 0.1]
+
+
+def test_details_sum_confusions_of_done_runs_and_show_the_first_seed(study, make_entries, tmp_path):
+    write(tmp_path / "out", study, make_entries(high1="diverged"), {})
+    arrays = details(tmp_path / "out")
+    assert list(arrays["variants"]) == ["low", "high"]
+    assert np.array_equal(arrays["confusion_0"], 2 * np.diag([3, 4, 5]) + 1)
+    assert np.array_equal(arrays["confusion_1"], np.diag([3, 4, 5]))
+    assert arrays["surest_errors_0"][0, 3] == 0.5
+    assert arrays["first_layer_0"].shape == (5, 4)
+
+
+def test_details_leave_pictures_out_where_they_would_be_too_big(study, make_entries, tmp_path, monkeypatch):
+    entries = make_entries(width=700)
+    write(tmp_path / "whole", study, entries, {})
+    assert "first_layer_1" in details(tmp_path / "whole")
+    monkeypatch.setattr(outputs, "DETAILS_BYTES", 2000)
+    write(tmp_path / "cut", study, entries, {})
+    assert set(details(tmp_path / "cut")) == {"variants"} | {
+        f"{k}_{i}" for k in ("confusion", "surest_errors") for i in (0, 1)
+    }
+    assert (tmp_path / "cut" / "details.npz").stat().st_size <= 2000
+
+
+@pytest.mark.parametrize("status", ["failed", "diverged"])
+def test_a_study_without_a_single_done_run_still_has_its_files(study, make_entries, tmp_path, status):
+    statuses = dict.fromkeys(("low0", "high0", "low1", "high1"), status)
+    summary = write(tmp_path / "out", study, make_entries(**statuses), {})
+    assert sorted(files(tmp_path / "out")) == sorted([*TABLES, *FIGURES])
+    assert list(summary["n"]) == [0, 0]
+    assert list(summary[status]) == [2, 2]
+    assert list(details(tmp_path / "out")) == ["variants"]
+
+
+def test_the_environment_says_what_a_reader_needs(tmp_path):
+    facts = json.loads(json.dumps(environment(["python", "-m", "x", "two words"], 3, "cache")))
+    assert facts["command"] == "python -m x 'two words'"
+    assert (facts["jobs"], facts["data_source"]) == (3, "cache")
+    assert facts["libraries"]["numpy"] == np.__version__
+    assert facts["vector_bytes"] in (16, 32, 64)
+    assert facts["cpu"]
+
+
+def test_home_folder_and_user_name_stay_out_of_shared_texts(monkeypatch, tmp_path):
+    home = str(tmp_path / "people" / "alice")
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("LOGNAME", "alice")
+    given = f"--out {home}/x '{home}/a b' {home}2 {home} /mnt/alice/data /tmp/of-alice/x /mnt/alice.b alice"
+    folder = str(tmp_path / "people")
+    assert impersonal(given) == f"--out ~/x '~/a b' {folder}/alice2 ~ /mnt/USER/data /tmp/of-USER/x /mnt/alice.b alice"
+
+
+def test_a_home_folder_at_the_root_hides_nothing(monkeypatch):
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.setenv("LOGNAME", "nobody-here")
+    assert impersonal("--out /a/b") == "--out /a/b"
+
+
+def test_a_user_without_a_name_is_no_trouble(monkeypatch):
+    def fail():
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", fail)
+    assert impersonal("/a/b") == "/a/b"
+
+
+def test_nothing_personal_is_in_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LOGNAME", "alice")
+    text = json.dumps(
+        environment(["x", "--out", f"{tmp_path}/out"], 1, f"cache {tmp_path}/.cache (folder /mnt/alice/x)")
+    )
+    assert str(tmp_path) not in text
+    assert "alice" not in text

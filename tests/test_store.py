@@ -1,0 +1,165 @@
+"""Run folders: what comes back is what went in, or nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from harness.config import RunConfig
+from harness.errors import UserError
+from harness.network import initial_weights
+from harness.store import FORMAT, SEALED, load_run, save_run
+from harness.trainer import RunResult
+
+CONFIG = RunConfig.from_settings({"hidden": [4], "optimizer": {"name": "momentum", "lr": 0.1}, "seed": 3}, "a test")
+CIRCUMSTANCES = {"jobs": 2, "data_fingerprint": "0123", "code_version": "4567"}
+NAMES = ("result.json", *SEALED)
+
+
+def result(**changes) -> RunResult:
+    history = [
+        {"epoch": 1, "train_loss": 0.1 + 0.2, "val_accuracy": 1 / 3, "lr": 1e-300, "grad_norm_1": 5e-324},
+        {"epoch": 2, "train_loss": math.inf, "val_accuracy": math.nan, "lr": 0.1, "grad_norm_1": -0.0},
+    ]
+    given = {
+        "status": "done",
+        "reason": "",
+        "history": history,
+        "metrics": {"test_accuracy": 2 / 3, "test_loss": math.inf, "test_f1_macro": math.nan, "epochs_done": 2},
+        "confusion": np.arange(9).reshape(3, 3),
+        "surest_errors": np.array([[5.0, 1.0, 2.0, 0.9]]),
+        "weights": initial_weights((5, 4, 3), "he", 0, np.float32),
+    }
+    return RunResult(**{**given, **changes})
+
+
+@pytest.fixture
+def saved(tmp_path):
+    save_run(tmp_path, "abc", CONFIG, result(), CIRCUMSTANCES)
+    return tmp_path
+
+
+def test_every_figure_comes_back_as_it_was(saved):
+    run = load_run(saved, "abc")
+    assert repr(run.history) == repr(result().history)
+    row = {"run_id": "abc", "status": "done", "reason": "", **CIRCUMSTANCES, **CONFIG.flat(), **result().metrics}
+    assert repr(sorted(run.row.items())) == repr(sorted(row.items()))
+
+
+def test_arrays_come_back_and_pictures_are_small(saved):
+    arrays = load_run(saved, "abc").arrays()
+    assert np.array_equal(arrays["confusion"], result().confusion)
+    assert np.array_equal(arrays["surest_errors"], result().surest_errors)
+    assert arrays["first_layer"].dtype == np.float16
+    np.testing.assert_allclose(arrays["first_layer"], result().weights[0][0], rtol=1e-3)
+
+
+def test_a_folder_holds_these_files_and_nothing_else(saved):
+    assert sorted(path.name for path in (saved / "abc").iterdir()) == sorted(NAMES)
+    assert [path.name for path in saved.iterdir()] == ["abc"]
+
+
+def test_the_record_is_json_that_everybody_reads(saved):
+    def refuse(name):
+        raise AssertionError(name)
+
+    record = json.loads((saved / "abc" / "result.json").read_text(), parse_constant=refuse)
+    assert record["config"]["optimizer"] == {"name": "momentum", "lr": 0.1, "mu": 0.9}
+    assert record["metrics"]["test_f1_macro"] == "nan"
+
+
+def test_the_same_run_gives_the_same_files(saved, tmp_path):
+    save_run(tmp_path / "again", "abc", CONFIG, result(), CIRCUMSTANCES)
+    for name in NAMES:
+        assert (saved / "abc" / name).read_bytes() == (tmp_path / "again" / "abc" / name).read_bytes()
+
+
+@pytest.mark.filterwarnings("error")
+def test_weights_of_a_diverged_run_can_be_stored(tmp_path):
+    weights = [(np.array([[1e38, math.nan], [-math.inf, 1.0]], np.float32), np.zeros(2, np.float32))]
+    save_run(tmp_path, "abc", CONFIG, result(weights=weights, status="diverged", reason="why"), CIRCUMSTANCES)
+    run = load_run(tmp_path, "abc")
+    assert (run.row["status"], run.row["reason"]) == ("diverged", "why")
+    assert np.array_equal(run.arrays()["first_layer"], [[math.inf, math.nan], [-math.inf, 1]], equal_nan=True)
+
+
+def test_a_run_that_was_never_made_is_none(tmp_path):
+    assert load_run(tmp_path, "abc") is None
+    assert load_run(tmp_path / "nowhere", "abc") is None
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "truncated", "longer", "one bit", "a folder"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_with_a_damaged_file_counts_as_none(saved, name, damage):
+    path = saved / "abc" / name
+    data = path.read_bytes()
+    flipped = data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+    path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    elif damage != "gone":
+        forms = {"empty": b"", "truncated": data[:-7], "longer": data + b"\n0", "one bit": flipped}
+        path.write_bytes(forms[damage])
+    assert load_run(saved, "abc") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("status", "diverged"),
+        ("metrics", {"test_accuracy": 1.0}),
+        ("metrics", {}),
+        ("config", {"hidden": "rubbish"}),
+        ("config", None),
+        ("run_id", "other"),
+        ("format", FORMAT - 1),
+        ("seal", "0" * 16),
+        ("jobs", 64),
+    ],
+)
+def test_a_record_edited_by_hand_counts_as_none(saved, key, value):
+    path = saved / "abc" / "result.json"
+    record = json.loads(path.read_text())
+    assert key in record
+    path.write_text(json.dumps({**record, key: value}, indent=1))
+    assert load_run(saved, "abc") is None
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", '"text"', "{}", "{", "\x00", "[" * 100_000, "1" * 5000])
+def test_a_record_that_is_something_else_counts_as_none(saved, text):
+    (saved / "abc" / "result.json").write_text(text)
+    assert load_run(saved, "abc") is None
+
+
+def test_a_record_that_is_no_text_counts_as_none(saved):
+    (saved / "abc" / "result.json").write_bytes(b"\xff\xfe{}")
+    assert load_run(saved, "abc") is None
+
+
+def test_a_run_under_another_name_counts_as_none(saved):
+    shutil.copytree(saved / "abc", saved / "xyz")
+    assert load_run(saved, "xyz") is None
+
+
+def test_a_run_reformatted_but_not_changed_still_counts(saved):
+    path = saved / "abc" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    assert load_run(saved, "abc") is not None
+
+
+def test_saving_again_replaces_what_is_there(saved):
+    (saved / "abc" / "history.csv").write_text("damaged")
+    (saved / "abc" / "other").write_text("not ours")
+    save_run(saved, "abc", CONFIG, result(status="diverged"), CIRCUMSTANCES)
+    assert load_run(saved, "abc").row["status"] == "diverged"
+    assert not (saved / "abc" / "other").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"^cannot write .*abc: Not a directory$"):
+        save_run(tmp_path / "file", "abc", CONFIG, result(), CIRCUMSTANCES)

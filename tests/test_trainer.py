@@ -1,0 +1,214 @@
+"""One run: what is recorded, what repeats to the last bit, where both engines agree, and how a run diverges."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from harness.config import RunConfig, merge, nest
+from harness.data import make_split
+from harness.trainer import SUREST_ERRORS, input_scaling, train
+
+TIMES = {"train_seconds", "eval_seconds", "compile_seconds", "seconds_per_epoch"}
+
+
+def configure(**settings) -> RunConfig:
+    usual = {"hidden": [7], "epochs": 3, "engine": "numpy", "batch_size": 32, "optimizer": {"lr": 0.01}}
+    return RunConfig.from_settings(merge(usual, nest(settings, "a test")), "a test")
+
+
+@pytest.fixture
+def run(small, split):
+    """Train on the small data set with some settings."""
+    return lambda **settings: train(configure(**settings), small, split)
+
+
+def without_times(record):
+    return {key: value for key, value in record.items() if key not in TIMES}
+
+
+def same_bits(a, b) -> bool:
+    parts = [
+        [part for pair in result.weights for part in pair] + [result.confusion, result.surest_errors]
+        for result in (a, b)
+    ]
+    arrays = all(np.array_equal(x, y, equal_nan=True) for x, y in zip(*parts, strict=True))
+    # repr: NaN equals nothing, not even itself
+    return arrays and all(
+        repr(list(map(without_times, x))) == repr(list(map(without_times, y)))
+        for x, y in ((a.history, b.history), ([a.metrics], [b.metrics]))
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ what is told
+
+
+def test_a_run_learns_and_tells_every_epoch_as_it_ends(small, split):
+    told = []
+    result = train(configure(epochs=5), small, split, lambda record: told.append(dict(record)))
+    assert result.status == "done"
+    assert result.reason == ""
+    assert told == result.history
+    assert [record["epoch"] for record in told] == [1, 2, 3, 4, 5]
+    assert told[-1]["train_loss"] < told[0]["train_loss"]
+    assert result.metrics["test_accuracy"] > 0.6
+    seconds = [record["train_seconds"] for record in told]
+    assert seconds == sorted(seconds)
+    assert result.metrics["train_seconds"] == seconds[-1] > 0
+
+
+def test_a_record_holds_losses_accuracies_rate_and_norms_of_every_layer(run):
+    (record,) = run(epochs=1, hidden=[7, 5]).history
+    scores = {"train_loss", "train_accuracy", "val_loss", "val_accuracy"}
+    norms = {f"{kind}_norm_{layer}" for kind in ("grad", "weight") for layer in (1, 2, 3)}
+    assert set(record) == {"epoch", "lr", "penalty", "train_seconds"} | scores | norms
+    assert all(math.isfinite(value) and value >= 0 for value in record.values())
+    assert 0 <= record["train_accuracy"] <= 1
+
+
+def test_norms_are_those_of_the_final_weights(run):
+    result = run(l2=0.5)
+    last, squares = result.history[-1], [np.sum(W**2) for W, _ in result.weights]
+    assert [last["weight_norm_1"], last["weight_norm_2"]] == pytest.approx(np.sqrt(squares))
+    assert last["penalty"] == pytest.approx(0.5 / (2 * 32) * sum(squares))
+
+
+def test_metrics_follow_from_the_confusion_matrix_and_the_history(small, split, run):
+    result = run(epochs=4, seed=3)
+    metrics, confusion = result.metrics, result.confusion
+    assert confusion.sum() == len(split.test)
+    assert np.array_equal(confusion.sum(axis=1), np.bincount(small.y[split.test], minlength=3))
+    assert metrics["test_accuracy"] == np.trace(confusion) / confusion.sum()
+    accuracies = [record["val_accuracy"] for record in result.history]
+    assert metrics["val_accuracy"] == accuracies[-1]
+    assert metrics["best_val_accuracy"] == max(accuracies)
+    assert metrics["best_val_epoch"] == 1 + accuracies.index(max(accuracies))
+    assert metrics["epochs_done"] == 4
+    assert metrics["seconds_per_epoch"] == metrics["train_seconds"] / 4
+
+
+def test_surest_errors_are_wrong_test_images_the_surest_first(small, split, run):
+    result = run(epochs=1, **{"optimizer.lr": 1e-4})
+    rows, truth, predicted, probability = result.surest_errors.T
+    wrong = result.confusion.sum() - np.trace(result.confusion)
+    assert len(rows) == min(wrong, SUREST_ERRORS) > 0
+    assert set(rows.astype(int)) <= set(split.test)
+    assert np.array_equal(truth, small.y[rows.astype(int)])
+    assert (truth != predicted).all()
+    assert (np.diff(probability) <= 0).all()
+    assert probability.max() <= 1
+    assert probability.min() >= 1 / 3
+
+
+# -------------------------------------------------------------------------------------------------------- repetition
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_the_same_run_gives_the_same_bits(run, engine):
+    settings = {"engine": engine, "dropout": 0.2, "seed": 4}
+    assert same_bits(run(**settings), run(**settings))
+
+
+def test_another_seed_gives_other_weights(run):
+    assert not same_bits(run(seed=1), run(seed=2))
+
+
+def test_a_longer_run_begins_like_a_shorter_one(run):
+    short, long = run(epochs=2), run(epochs=4)
+    assert [without_times(record) for record in long.history[:2]] == [without_times(record) for record in short.history]
+
+
+def test_variants_see_the_same_batches_and_start_from_the_same_weights(run):
+    """With a rate too small to change a weight, what is left of a run is its start and its order."""
+    tiny = {"optimizer.lr": 1e-300, "precision": "float64", "epochs": 1}
+    runs = [run(**{**tiny, "optimizer.name": name}) for name in ("sgd", "momentum", "rmsprop", "adamw")]
+    for other in runs[1:]:
+        assert without_times(other.history[0]) == without_times(runs[0].history[0])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("hidden", [[], [7], [5, 3]], ids=str)
+def test_both_engines_agree_in_double_precision(run, optimizer, hidden):
+    settings = {"precision": "float64", "hidden": hidden, "optimizer": {"name": optimizer, "lr": 0.02}, "l2": 0.1}
+    compiled, reference = (run(**settings, engine=engine) for engine in ("numba", "numpy"))
+    for (W, b), (V, c) in zip(compiled.weights, reference.weights, strict=True):
+        np.testing.assert_allclose(W, V, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(b, c, rtol=0, atol=1e-9)
+    for one, other in zip(compiled.history, reference.history, strict=True):
+        assert without_times(one) == pytest.approx(without_times(other), rel=1e-9, abs=1e-9)
+    assert np.array_equal(compiled.confusion, reference.confusion)
+
+
+# ----------------------------------------------------------------------------------------------------------- extremes
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hidden": []},
+        {"hidden": [1, 1]},
+        {"epochs": 1},
+        {"batch_size": 1, "epochs": 1},
+        {"batch_size": 10**9},
+        {"data.limit": 1},
+        {"data.limit": 5, "batch_size": 64},
+        {"clip_norm": 1e-3},
+    ],
+    ids=str,
+)
+def test_extreme_settings_run_to_the_end(small, engine, settings):
+    config = configure(**{"epochs": 2, "optimizer.name": "sgd", "engine": engine, **settings})
+    result = train(config, small, make_split(small, limit=config.data.limit))
+    assert result.status == "done"
+    assert len(result.history) == config.epochs
+    assert all(math.isfinite(value) for value in result.metrics.values())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_run_whose_loss_overflows_ends_early_as_diverged(run, engine, precision):
+    settings = {"optimizer": {"name": "sgd", "lr": 1e300 if precision == "float64" else 1e38}, "l2": 1e30}
+    result = run(engine=engine, precision=precision, epochs=30, **settings)
+    assert result.status == "diverged"
+    assert result.reason == f"the training loss was not finite in epoch {len(result.history)}"
+    assert len(result.history) < 30
+    assert not math.isfinite(result.history[-1]["train_loss"])
+    figures = {key: value for key, value in result.metrics.items() if key not in TIMES | {"epochs_done"}}
+    assert all(math.isnan(value) for value in figures.values())
+    assert result.metrics["epochs_done"] == len(result.history)
+    assert result.metrics["train_seconds"] > 0
+
+
+# ------------------------------------------------------------------------------------------------------ input scaling
+
+
+def test_pixels_are_divided_by_255(small, split):
+    scale, shift = input_scaling(small, split, standardise=False)
+    assert np.array_equal(small.X[0] * scale + shift, small.X[0] * (1 / 255))
+
+
+def test_standardised_pixels_have_mean_zero_and_variance_one_on_the_training_images(small, split):
+    scale, shift = input_scaling(small, split, standardise=True)
+    scaled = small.X[split.train] * scale + shift
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(scaled.var(axis=0), 1, rtol=1e-12)
+
+
+def test_a_pixel_that_never_changes_is_left_at_zero(small, split):
+    X = small.X.copy()
+    X[:, 3] = 200
+    scale, shift = input_scaling(dataclasses.replace(small, X=X), split, standardise=True)
+    assert scale[3] == shift[3] == 0
+
+
+def test_standardising_looks_at_training_images_only(small, split):
+    X = small.X.copy()
+    X[split.test] = 255
+    changed = dataclasses.replace(small, X=X)
+    for a, b in zip(input_scaling(small, split, True), input_scaling(changed, split, True), strict=True):
+        assert np.array_equal(a, b)

@@ -1,0 +1,120 @@
+"""What a worker does with a task: a run on disk, or one line that says why not."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import textwrap
+
+import pytest
+from documents import forgetful_registries
+from processes import wait_until
+
+from harness import worker
+from harness.events import Listener
+from harness.store import load_run
+from harness.worker import Outcome, execute
+
+# An optimizer that does something unusual when it trains at this very rate, not when it is looked at or compiled.
+UNUSUAL = """
+from kernels.optimizers import Optimizer, register
+import numpy as np
+def scalars(lr, t, settings):
+    if np.size(lr) and np.all(lr == 0.0625):
+        {act}
+    return {{"lr": lr}}
+register(Optimizer("unusual", lambda w, g, slots, h: (w - h.lr * g, ()), scalars))
+"""
+
+
+@pytest.fixture
+def unusual(tmp_path):
+    """Write an extension whose optimizer does something; registries forget it afterwards."""
+
+    def write(act: str) -> dict[str, object]:
+        path = tmp_path / "unusual.py"
+        path.write_text(textwrap.dedent(UNUSUAL.format(act=act)))
+        return {"extensions": [path], "optimizer": {"name": "unusual", "lr": 0.0625}}
+
+    with forgetful_registries():
+        # Settings are checked in this process, which must know the name too.
+        yield write
+
+
+@pytest.fixture
+def failing(unusual, make_task):
+    """Give a task whose run does something unusual."""
+
+    def make(act: str):
+        from harness.study import load_extensions
+
+        settings = unusual(act)
+        load_extensions(settings["extensions"])
+        return make_task(**settings)
+
+    return make
+
+
+def test_a_task_ends_on_disk(make_task, small):
+    task = make_task(seed=5)
+    assert execute(task) == Outcome("run", "done")
+    row = load_run(task.runs_folder, "run").row
+    assert (row["seed"], row["jobs"], row["data_fingerprint"]) == (5, 1, small.fingerprint)
+
+
+def test_a_diverged_run_is_on_disk_and_says_where(make_task):
+    task = make_task(optimizer={"name": "sgd", "lr": 1e38}, l2=1e30)
+    outcome = execute(task)
+    assert (outcome.status, outcome.reason) == ("diverged", "the training loss was not finite in epoch 1")
+    assert load_run(task.runs_folder, "run").row["reason"] == outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        ('raise RuntimeError("two\\nlines")', "RuntimeError: two lines"),
+        ("raise MemoryError", "MemoryError"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_run_that_raises_fails_with_one_line_and_leaves_nothing(failing, act, reason):
+    task = failing(act)
+    assert execute(task) == Outcome("run", "failed", reason)
+    assert not task.runs_folder.exists()
+
+
+def test_a_folder_that_cannot_be_written_fails_the_run(make_task, tmp_path):
+    (tmp_path / "file").write_text("")
+    task = dataclasses.replace(make_task(), runs_folder=tmp_path / "file")
+    reason = f"cannot write {tmp_path / 'file' / 'run'}: Not a directory"
+    assert execute(task) == Outcome("run", "failed", reason)
+
+
+def test_data_that_went_away_fail_the_run(make_task, tmp_path):
+    task = make_task()
+    shutil.copytree(task.data_folder, tmp_path / "entry")
+    (tmp_path / "entry" / "y.npy").write_bytes(b"rubbish")
+    outcome = execute(dataclasses.replace(task, data_folder=tmp_path / "entry"))
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith(f"the cache entry {tmp_path / 'entry'} is missing or damaged")
+
+
+def test_code_that_was_edited_in_the_meantime_fails_the_run(make_task):
+    task = make_task()
+    outcome = execute(dataclasses.replace(task, circumstances={**task.circumstances, "code_version": "old"}))
+    assert outcome == Outcome("run", "failed", "the code was edited while the study ran")
+
+
+def test_news_tells_the_start_and_every_epoch(make_task):
+    listener = Listener()
+    task = dataclasses.replace(make_task(epochs=3, seed=2), news=listener.address)
+    execute(task)
+    events: list = []
+    wait_until(lambda: events.extend(listener.drain()) or len(events) >= 4)
+    assert events[0] == {"kind": "start", "run_id": "run", "variant": "variant of run", "seed": 2}
+    assert [(event["kind"], event["epoch"]) for event in events[1:]] == [("epoch", 1), ("epoch", 2), ("epoch", 3)]
+    history = load_run(task.runs_folder, "run").history
+    assert [event["val_accuracy"] for event in events[1:]] == [record["val_accuracy"] for record in history]
+    worker._sender(task.news).close()
+    listener.close()
