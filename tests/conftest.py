@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from processes import Command
 
+from harness import cache as data_cache
 from harness import data
+from harness.cache import Dataset
 from harness.config import RunConfig
-from harness.data import Dataset, Split
+from harness.data import Split
 from harness.idx import IDX_FILES
 from harness.version import code_version
 from harness.worker import Task
@@ -39,7 +41,7 @@ def write_idx(folder: Path, seed: int = 0) -> str:
 def small_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Path]:
     """Files of the small data set, their hash, and a cache: its own for data, the usual one for compiled code."""
     cache = tmp_path_factory.mktemp("cache")
-    kernels = data.cache_folder() / "kernels"
+    kernels = data_cache.cache_folder() / "kernels"
     kernels.mkdir(parents=True, exist_ok=True)
     (cache / "kernels").symlink_to(kernels)
     folder = tmp_path_factory.mktemp("small") / "files"
@@ -59,7 +61,7 @@ def small_data(small_files: tuple[Path, str, Path], monkeypatch: pytest.MonkeyPa
         sha256=sha256,
     )
     monkeypatch.setitem(data.DATASETS, "fashion-mnist", spec)
-    monkeypatch.setenv(data.CACHE_VARIABLE, str(cache))
+    monkeypatch.setenv(data_cache.CACHE_VARIABLE, str(cache))
     monkeypatch.setenv("ABLATION_BENCH_DATA", str(folder))
     return folder
 

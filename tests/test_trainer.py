@@ -8,8 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from harness.config import RunConfig, merge, nest
+from harness.config import RunConfig, nest
 from harness.data import make_split
+from harness.settings import merge
 from harness.trainer import SUREST_ERRORS, input_scaling, train
 
 TIMES = {"train_seconds", "eval_seconds", "compile_seconds", "seconds_per_epoch"}
