@@ -150,7 +150,7 @@ def _prefetcher(builder: ir.IRBuilder, program: Program, next_W: ir.Value, slot_
 
 
 def make_update_tile(dtype: Any, program: Program) -> Any:
-    """``tile(vectors, A, a_row, a_k, B, b_k, depth, W, slot_bytes, hyper, l2, to_next)``: in place, update a block of W.
+    """``tile(vectors, A, a_row, a_k, B, b_k, depth, W, slot_bytes, hyper, l2, to_next)``: update a block of W.
 
     g = A B (the block of dW) + l2 * W stays in registers; the optimizer's rule is applied to it at once, so dW is
     never stored: 142 us against 162 us for an update that runs behind it (784 x 128, batch 64). Running the rule of

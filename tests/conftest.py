@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ from harness.data import Split
 from harness.idx import IDX_FILES
 from harness.version import code_version
 from harness.worker import Task
+from kernels.activations import ACTIVATIONS
+from kernels.losses import LOSSES
+from kernels.optimizers import OPTIMIZERS
 
 N_TRAIN, N_TEST, SHAPE, CLASSES = 251, 59, (5, 4), ("ant", "bee", "cod")
 
@@ -35,6 +39,19 @@ def write_idx(folder: Path, seed: int = 0) -> str:
         header = struct.pack(f">{1 + part.ndim}I", 0x800 + part.ndim, *part.shape)
         (folder / name).write_bytes(header + part.tobytes())
     return hashlib.sha256(X.tobytes() + y.tobytes()).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _registries_as_they_were() -> Iterator[None]:
+    """What a test registers, itself or by an extension file, is gone after it."""
+    registries = (ACTIVATIONS, LOSSES, OPTIMIZERS)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, items in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(items)
+    for name in [name for name in sys.modules if name.startswith("ablation_extension_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

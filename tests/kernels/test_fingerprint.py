@@ -1,5 +1,7 @@
 """Fingerprints change with whatever a function computes, and with nothing else."""
 
+import os
+import subprocess
 import sys
 import types
 
@@ -52,3 +54,22 @@ def test_it_ends_on_recursion():
         return 0 if n == 0 else down(n - 1)
 
     assert fingerprint(down) == fingerprint(down)
+
+
+def test_it_is_the_same_in_every_process():
+    program = (
+        "from kernels.fingerprint import fingerprint\nfrom kernels.losses import LOSSES\n"
+        "from kernels.activations import ACTIVATIONS\nfrom kernels.optimizers import OPTIMIZERS\n"
+        "SET = {'a', 'b', 'c', 'd'}\ndef f(x, y={'k', 'l'}):\n    return x in SET or x in {'p', 'q', 'r'}\n"
+        "print(fingerprint(f), *[i.key for r in (LOSSES, ACTIVATIONS, OPTIMIZERS) for i in r.values()])"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(outputs) == 1
