@@ -1,1 +1,1 @@
-"""Run ablation studies: settings, data, training, execution, storage, tables. Imports ``kernels``, never the reverse."""
+"""Run ablation studies: settings, data, training, storage, tables. Imports ``kernels``, never the reverse."""

@@ -141,19 +141,19 @@ def run(request: Request) -> int:
 def _introduce(console: Console, request: Request, plan: Plan) -> None:
     study, dataset = request.study, plan.dataset
     console.print(Text(f"{study.name}: {study.question or study.title}"), soft_wrap=True)
-    console.print(Text(f"{dataset.name} from {dataset.source}"), soft_wrap=True)
+    console.print(Text(f"{dataset.name}: {dataset.source}"), soft_wrap=True)
     if dataset.warning:
         console.print(Text(f"warning: {dataset.warning}", style="yellow"), soft_wrap=True)
     settings = next(iter(study.variants.values())).data
     split = data.make_split(dataset, settings.split, settings.split_seed, settings.limit)
     parts = " / ".join(f"{len(part):,}" for part in (split.train, split.val, split.test))
-    console.print(
-        Text(
-            f"{parts} images to train, validate, test; {len(plan.runs)} runs: {len(study.variants)} variants"
-            f" x {study.seeds} seeds, {len(plan.stored)} already stored"
-        ),
-        soft_wrap=True,
-    )
+    size = f"{_count(len(study.variants), 'variant')} x {_count(study.seeds, 'seed')}"
+    runs = f"{_count(len(plan.runs), 'run')}: {size}, {len(plan.stored)} already stored"
+    console.print(Text(f"{parts} images to train, validate, test; {runs}"), soft_wrap=True)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def _make(request: Request, plan: Plan, console: Console) -> dict[str, Outcome]:
