@@ -13,7 +13,7 @@ from harness.settings import parse_toml
 from harness.study import Overrides, load
 from harness.studyfile import KEYS, available, headline
 
-EXP3_RATES = {"sgd": 0.1, "sgd untuned": 0.01, "momentum": 0.02, "rmsprop": 0.001, "adam": 0.001}
+EXP3_RATES = {"sgd": 0.1, "sgd untuned": 0.01, "momentum": 0.02, "rmsprop": 0.0005, "adam": 0.001}
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def failing(unusual, make_task):
     """Give a task whose run does something unusual."""
 
     def make(act: str):
-        from harness.study import load_extensions
+        from harness.extensions import load_extensions
 
         settings = unusual(act)
         load_extensions(settings["extensions"])
