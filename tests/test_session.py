@@ -7,7 +7,6 @@ import os
 import shutil
 
 import pytest
-from documents import forgetful_registries
 from test_worker import UNUSUAL
 
 from harness import ablate, session, study
@@ -50,13 +49,6 @@ def ask(small_data, tmp_path, capsys):
         return status, *capsys.readouterr()
 
     return ask
-
-
-@pytest.fixture
-def forgetful():
-    """What a study's extensions register is forgotten after the test."""
-    with forgetful_registries():
-        yield
 
 
 def tables(tmp_path, name: str = "widths", folder: str = "fashion-mnist"):
@@ -173,7 +165,6 @@ def test_a_diverged_run_keeps_its_row_and_the_rest_goes_on(ask, write, tmp_path)
     assert status == 0
 
 
-@pytest.mark.usefixtures("forgetful")
 def test_a_failed_run_is_told_keeps_its_row_and_is_tried_again(ask, write, tmp_path):
     """It fails while a file is there, which then goes away."""
     blocker = tmp_path / "blocker"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import textwrap
 
 import pytest
-from documents import forgetful_registries
 from processes import wait_until
 
 from harness import worker
 from harness.events import Listener
+from harness.extensions import load_extensions
 from harness.store import load_run
 from harness.worker import Outcome, execute
 
@@ -28,29 +27,14 @@ register(Optimizer("unusual", lambda w, g, slots, h: (w - h.lr * g, ()), scalars
 
 
 @pytest.fixture
-def unusual(tmp_path):
-    """Write an extension whose optimizer does something; registries forget it afterwards."""
-
-    def write(act: str) -> dict[str, object]:
-        path = tmp_path / "unusual.py"
-        path.write_text(textwrap.dedent(UNUSUAL.format(act=act)))
-        return {"extensions": [path], "optimizer": {"name": "unusual", "lr": 0.0625}}
-
-    with forgetful_registries():
-        # Settings are checked in this process, which must know the name too.
-        yield write
-
-
-@pytest.fixture
-def failing(unusual, make_task):
+def failing(make_task, tmp_path):
     """Give a task whose run does something unusual."""
 
     def make(act: str):
-        from harness.extensions import load_extensions
-
-        settings = unusual(act)
-        load_extensions(settings["extensions"])
-        return make_task(**settings)
+        path = tmp_path / "unusual.py"
+        path.write_text(UNUSUAL.format(act=act))
+        load_extensions([path])  # settings are checked in this process, which must know the name too
+        return make_task(extensions=[path], optimizer={"name": "unusual", "lr": 0.0625})
 
     return make
 
