@@ -73,6 +73,9 @@ def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> in
 def main(command: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run a command as this process's whole purpose; never returns."""
     signals.install()
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # a closed standard stream: no other file may take its place
+        os.set_inheritable(number, True)
+    os.close(number)
     sys.stdout, sys.stderr = cast(TextIO, _Output(sys.stdout)), cast(TextIO, _Output(sys.stderr))
     status = run(command, sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late to stop anything

@@ -288,6 +288,15 @@ def test_a_reader_that_leaves_early_costs_no_table(command):
     assert list((command.folder / "out" / "exp3").glob("*/figures/val_loss.png"))
 
 
+def test_a_command_without_standard_streams_ends_in_tables(command):
+    arguments = ("exp3", *SMALL, "--seeds", "1", "--only", "sgd", "--engine", "numpy", "--out", "out")
+    words = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-m", "harness.ablate", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=command.folder, env=environment, check=False, timeout=PATIENCE_SECONDS)
+    assert done.returncode == 0
+    assert list((command.folder / "out" / "exp3").glob("*/summary.md"))
+
+
 def test_neither_home_folder_nor_user_name_is_in_any_written_file(command, tmp_path):
     home = tmp_path / "alice"
     home.mkdir()
