@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import softmax, target
+from kernels import registry, softmax, target
 from kernels.fingerprint import fingerprint
 from kernels.jit import callback
 from kernels.rules import Program, erf, exp, maximum, tanh, trace, where
@@ -76,11 +76,7 @@ def register(activation: Activation) -> Activation:
     TypeError
         When its rules cannot be traced.
     """
-    key, known = activation.key, ACTIVATIONS.get(activation.name)
-    if known is not None and known.key != key:
-        raise ValueError(f"another activation is called {activation.name!r}")
-    ACTIVATIONS[activation.name] = activation
-    return activation
+    return registry.add(ACTIVATIONS, "activation", activation)
 
 
 def compile_activation(activation: Activation, dtype: Any) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import epoch, panels
+from kernels import epoch, panels, registry
 from kernels.activations import ACTIVATIONS
 from kernels.losses import LOSSES
 from kernels.model import EpochResult, Evaluation, Model
@@ -51,9 +51,9 @@ class Engine:
         self.model = model
         self.dtype = np.dtype(dtype)
         self._scale, self._shift = (np.ascontiguousarray(a, self.dtype) for a in (scale, shift))
-        self._optimizer = _lookup("optimizer", model.optimizer, OPTIMIZERS)
-        self._activation = _lookup("activation", model.activation, ACTIVATIONS)
-        self._loss = _lookup("loss", model.loss, LOSSES)
+        self._optimizer = registry.get(OPTIMIZERS, "optimizer", model.optimizer)
+        self._activation = registry.get(ACTIVATIONS, "activation", model.activation)
+        self._loss = registry.get(LOSSES, "loss", model.loss)
         unknown = set(model.settings) - set(self._optimizer.settings)
         if unknown:
             raise ValueError(f"{model.optimizer} has no setting {sorted(unknown)}")
@@ -245,10 +245,3 @@ def compile_all(needs: Sequence[tuple[str, str, str, str]], announce: Callable[[
         engine.gradients(X, y, np.zeros(1, np.int64))
         if time.perf_counter() - start > SLOW_SECONDS:
             announce(done + 1, len(needs))
-
-
-def _lookup(what: str, name: str, registry: dict[str, Any]) -> Any:
-    """Registered item, or an error that lists the names."""
-    if name not in registry:
-        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(sorted(registry))}")
-    return registry[name]

@@ -15,6 +15,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from kernels import registry
 from kernels.fingerprint import fingerprint
 from kernels.jit import OPTIONS, callback, inline
 from kernels.memory import matrix, vector
@@ -59,11 +60,7 @@ def register(loss: Loss) -> Loss:
     ValueError
         When another loss has the name.
     """
-    known = LOSSES.get(loss.name)
-    if known is not None and known.key != loss.key:
-        raise ValueError(f"another loss is called {loss.name!r}")
-    LOSSES[loss.name] = loss
-    return loss
+    return registry.add(LOSSES, "loss", loss)
 
 
 def compile_loss(loss: Loss, dtype: Any) -> Any:

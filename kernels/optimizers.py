@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels import registry
 from kernels.fingerprint import fingerprint
 from kernels.rules import Program, sqrt, trace_optimizer
 
@@ -106,11 +107,7 @@ def register(optimizer: Optimizer) -> Optimizer:
     TypeError
         When its rule cannot be traced.
     """
-    key, known = optimizer.key, OPTIMIZERS.get(optimizer.name)
-    if known is not None and known.key != key:
-        raise ValueError(f"another optimizer is called {optimizer.name!r}")
-    OPTIMIZERS[optimizer.name] = optimizer
-    return optimizer
+    return registry.add(OPTIMIZERS, "optimizer", optimizer)
 
 
 def _sgd(w: Any, g: Any, slots: Any, h: Any) -> Any:

@@ -1,6 +1,7 @@
 """What tests of the engines share: small networks, data, and the compiled engine beside its NumPy twin."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from kernels.model import Model
 from kernels.reference import Engine as ReferenceEngine
 
 N_ROWS = 203
+STEP = 1e-4  # of finite differences
 
 
 def make_weights(sizes: tuple[int, ...], seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -37,3 +39,16 @@ def largest_error(got: Any, want: Any) -> float:
     if isinstance(got, np.ndarray):
         return float(np.abs(got.astype(float) - want).max() / max(np.abs(want).max(), np.finfo(float).tiny))
     return max(largest_error(a, b) for a, b in zip(got, want, strict=True))
+
+
+def four_point_gradient(f: Callable[[], float], x: np.ndarray) -> np.ndarray:
+    """df/dx by (-f(x+2h) + 8 f(x+h) - 8 f(x-h) + f(x-2h)) / 12h, changing x entry by entry and back."""
+    gradient = np.empty_like(x)
+    for at in np.ndindex(x.shape):
+        kept, values = x[at], {}
+        for k in (2, 1, -1, -2):
+            x[at] = kept + k * STEP
+            values[k] = f()
+        x[at] = kept
+        gradient[at] = (-values[2] + 8 * values[1] - 8 * values[-1] + values[-2]) / (12 * STEP)
+    return gradient

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from engines import largest_error, make_data, make_engines, make_weights
+from engines import four_point_gradient, largest_error, make_data, make_engines, make_weights
 
 from kernels.activations import ACTIVATIONS
 from kernels.engine import Engine
@@ -96,18 +96,6 @@ def test_clipping_that_never_bites_changes_nothing_beyond_rounding():
     assert largest_error(*weights) < 1e-12
 
 
-def four_point(f, x, h=1e-4):
-    gradient = np.empty_like(x)
-    for i in np.ndindex(x.shape):
-        kept, values = x[i], {}
-        for k in (2, 1, -1, -2):
-            x[i] = kept + k * h
-            values[k] = f()
-        x[i] = kept
-        gradient[i] = (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / (12 * h)
-    return gradient
-
-
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
@@ -127,7 +115,7 @@ def test_float64_gradients_agree_with_finite_differences(activation, loss, l2, d
     analytic = Engine(model, weights, np.float64, one, zero).gradients(X, y, rows)
     for pair, gradients in zip(weights, analytic, strict=True):
         for array, gradient in zip(pair, gradients, strict=True):
-            numeric = four_point(objective, array)
+            numeric = four_point_gradient(objective, array)
             size = np.linalg.norm(gradient) + np.linalg.norm(numeric)
             assert size > 1e-8, "a vanishing gradient checks nothing"
             assert np.linalg.norm(gradient - numeric) / size <= 1e-7

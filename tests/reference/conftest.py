@@ -4,21 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
-STEP = 1e-4
-
-
-def four_point_gradient(f: Callable[[], float], x: np.ndarray) -> np.ndarray:
-    """df/dx by (-f(x+2h) + 8 f(x+h) - 8 f(x-h) + f(x-2h)) / 12h, changing x entry by entry and back."""
-    gradient = np.empty_like(x)
-    for at in np.ndindex(x.shape):
-        kept, values = x[at], {}
-        for k in (2, 1, -1, -2):
-            x[at] = kept + k * STEP
-            values[k] = f()
-        x[at] = kept
-        gradient[at] = (-values[2] + 8 * values[1] - 8 * values[-1] + values[-2]) / (12 * STEP)
-    return gradient
+from engines import four_point_gradient
 
 
 @pytest.fixture
