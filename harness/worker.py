@@ -80,10 +80,10 @@ def _follow(parent: int) -> None:
 
 def compile_kernels(need: tuple[str, str, str, str], extensions: Sequence[Path]) -> None:
     """Compile what one kind of run needs, or load it from the cache on disk, where other processes then find it."""
-    from kernels.engine import compile_all
+    from kernels import engine
 
     load_extensions(extensions)
-    compile_all([need], lambda *_: None)
+    engine.compile_kernels(*need)
 
 
 @functools.lru_cache(maxsize=1)

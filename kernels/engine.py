@@ -7,8 +7,7 @@ layout on the way in and out, in panels inside.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ Weights = Sequence[tuple[np.ndarray, np.ndarray]]
 
 # Rows of one step of an evaluation: enough to reuse a panel of weights often, few enough for the cache.
 EVALUATION_ROWS = 256
-SLOW_SECONDS = 0.5  # longer than any loading from the cache: it was compiled
 
 
 class Engine:
@@ -224,24 +222,12 @@ class Engine:
         return table
 
 
-def compile_all(needs: Sequence[tuple[str, str, str, str]], announce: Callable[[int, int], None]) -> None:
-    """Compile the kernels of many runs, or load them from the cache, so that other processes find them there.
-
-    Parameters
-    ----------
-    needs : sequence of (activation, loss, optimizer, dtype)
-        Names, one tuple per kind of run.
-    announce : callable
-        Called with (done, in all) after each that had to be compiled.
-    """
-    for done, (activation, loss, optimizer, dtype) in enumerate(needs):
-        start = time.perf_counter()
-        model = Model((1, 1, 1), activation=activation, loss=loss, optimizer=optimizer)
-        one = np.ones(1)
-        engine = Engine(model, [(np.ones((1, 1)), one), (np.ones((1, 1)), one)], dtype, one, one)
-        X, y, rows = np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int64)
-        engine.train_epoch(X, y, rows, 1, np.zeros(0))
-        engine.evaluate(X, y, rows)
-        engine.gradients(X, y, np.zeros(1, np.int64))
-        if time.perf_counter() - start > SLOW_SECONDS:
-            announce(done + 1, len(needs))
+def compile_kernels(activation: str, loss: str, optimizer: str, dtype: str) -> None:
+    """Compile the kernels of a kind of run, or load them from the cache, so that other processes find them there."""
+    model = Model((1, 1, 1), activation=activation, loss=loss, optimizer=optimizer)
+    one = np.ones(1)
+    engine = Engine(model, [(np.ones((1, 1)), one), (np.ones((1, 1)), one)], dtype, one, one)
+    X, y, rows = np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int64)
+    engine.train_epoch(X, y, rows, 1, np.zeros(0))
+    engine.evaluate(X, y, rows)
+    engine.gradients(X, y, np.zeros(1, np.int64))
