@@ -54,9 +54,10 @@ def assign(settings: dict[str, Any], dotted_key: str, value: object) -> None:
 def parse_toml(text: str) -> dict[str, Any]:
     """TOML text as a table; ``ValueError`` for anything else."""
     try:
-        return tomllib.loads(text)
+        table: dict[str, Any] = tomllib.loads(text)
     except RecursionError:
         raise ValueError("arrays or tables are nested too deep") from None
+    return table
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
