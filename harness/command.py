@@ -61,7 +61,8 @@ def number(text: str) -> int | str:
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Call a command with its arguments; returns its exit status, with what went wrong on stderr in one line."""
     try:
-        return command(arguments)
+        with signals.restored():
+            return command(arguments)
     except UserError as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return WRONG_REQUEST

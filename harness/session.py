@@ -127,8 +127,9 @@ def run(request: Request) -> int:
     console = standard_output()
     _introduce(console, request, plan)
     try:
-        failures = _make(request, plan, console) if plan.missing else {}
-        return _report(request, plan, console, failures)
+        with signals.restored():
+            failures = _make(request, plan, console) if plan.missing else {}
+            return _report(request, plan, console, failures)
     except KeyboardInterrupt:
         with signals.ignored():
             kept = len(_stored(request, plan.runs))

@@ -1,7 +1,8 @@
 """Ctrl-C: where it may strike, where it must wait, and who hears of it.
 
 Ctrl-C raises KeyboardInterrupt at any moment in the main thread. That is right nearly everywhere, but worker processes
-must not be torn while they are started, cleaning up must not be broken off, and a library may swallow the exception.
+must not be torn while they are started, cleaning up must not be broken off, and a library may swallow the exception or
+make another one of it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,16 @@ def checkpoint() -> None:
     """Raise KeyboardInterrupt again where a library swallowed it, as some do while they are imported."""
     if _stopping.is_set():
         raise KeyboardInterrupt
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """An error that Ctrl-C became on its way through a library is KeyboardInterrupt again behind this block."""
+    try:
+        yield
+    except Exception:
+        checkpoint()
+        raise
 
 
 @contextmanager

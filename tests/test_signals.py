@@ -102,6 +102,26 @@ except KeyboardInterrupt:
     assert python(code) == (0, "swallowed\nraised again\n", "")
 
 
+def test_an_error_that_a_library_makes_of_ctrl_c_is_ctrl_c_again():
+    code = """
+signals.install()
+try:
+    with signals.restored():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ImportError("a library could not be loaded") from error
+except KeyboardInterrupt:
+    print("restored")
+"""
+    assert python(code) == (0, "restored\n", "")
+
+
+def test_other_errors_stay_what_they_are():
+    with pytest.raises(ZeroDivisionError), signals.restored():
+        raise ZeroDivisionError
+
+
 def test_ctrl_c_in_the_middle_of_a_deletion_prints_nothing_and_is_raised_again():
     code = """
 signals.install()
