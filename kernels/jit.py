@@ -105,6 +105,10 @@ class _Cache(caching.FunctionCache):
 def _with_cache(compiled: Any, py_func: Callable[..., Any], key: str) -> Any:
     """Give a dispatcher or a callback our on-disk cache; without a writable folder it goes without."""
     py_func.kernel_key = key  # type: ignore[attr-defined]
+    # Numba makes symbols of functions from hashes: with a fixed hash seed, code that two processes compiled can bear
+    # the same names and be mistaken for each other in a third. Then every process compiles for itself.
+    if os.environ.get("PYTHONHASHSEED", "random") != "random":
+        return compiled
     with contextlib.suppress(RuntimeError):  # Numba: "no locator available"
         compiled._cache = _Cache(py_func)
     return compiled

@@ -235,6 +235,18 @@ def test_a_cold_cache_of_compiled_code_gives_the_same_bits_as_a_warm_one(grid, c
         assert_same_bits(run, grid / "runs" / run.name)
 
 
+@pytest.mark.long
+def test_code_that_several_commands_compiled_is_told_apart_by_a_later_one(command, tmp_path):
+    """Equal hash seeds make compilers in two processes choose the same names for the code of both precisions."""
+    environment = {"ABLATION_BENCH_CACHE": str(cold_cache(tmp_path)), "PYTHONHASHSEED": "0"}
+    (tmp_path / "both.toml").write_text('seeds = 1\n[grid]\nprecision = ["float32", "float64"]\n')
+    arguments = (tmp_path / "both.toml", *SMALL, "--jobs", "1")
+    for only in (["--only", "precision=float32"], ["--only", "precision=float64"], ["--out", "both"]):
+        assert command(*arguments, *only, environment=environment)[0] == 0
+    for run in (command.folder / "results" / "runs").iterdir():
+        assert_same_bits(run, command.folder / "both" / "runs" / run.name)
+
+
 def cold_cache(tmp_path: Path) -> Path:
     """A cache that has the data and no compiled code."""
     cache = tmp_path / "cold"
