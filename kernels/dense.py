@@ -1,4 +1,4 @@
-"""One fully connected layer, in loops over tiles: forward, backward to its input, fused update, transposed copy.
+"""One fully connected layer, in loops over tiles: forward, backward to its input, transposed copy, bias gradient.
 
 Shapes: H (m, n_in) inputs of the layer, W (n_in, n_out) in panels, Z (m, n_out) pre-activations, dZ (m, n_out).
 Arguments are addresses and element counts (see :mod:`kernels.tile`); buffers are padded as :mod:`kernels.panels`
@@ -14,14 +14,10 @@ import numpy as np
 from kernels import target
 from kernels.jit import callback
 from kernels.memory import matrix, vector
-from kernels.rules import Program
-from kernels.tile import make_store_tile, make_transpose_block, make_update_tile, make_update_vector
-
-UPDATE_SIGNATURE = "float64(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, {}, int64)"
-FLAT_SIGNATURE = "float64(int64, int64, int64, {}, int64, int64)"
+from kernels.tile import make_store_tile, make_transpose_block
 
 
-def _shape(dtype: Any) -> tuple[int, int, int, tuple[int, ...], int]:
+def shape(dtype: Any) -> tuple[int, int, int, tuple[int, ...], int]:
     """Item size, lanes, vectors of a full panel, rows of a tile per width, row multiple."""
     cpu = target.current()
     return np.dtype(dtype).itemsize, cpu.lanes(dtype), cpu.panel_vectors, cpu.tile_rows, cpu.row_multiple
@@ -29,7 +25,7 @@ def _shape(dtype: Any) -> tuple[int, int, int, tuple[int, ...], int]:
 
 def compile_product(dtype: Any) -> Any:
     """Callback ``(H, h_stride, m, n_in, W, n_out, bias, Z, z_stride)``: Z = H W + b, W in panels."""
-    size, lanes, full, tile_rows, multiple = _shape(dtype)
+    size, lanes, full, tile_rows, multiple = shape(dtype)
     tile = make_store_tile(dtype)
 
     def product(H, h_stride, m, n_in, W, n_out, bias, Z, z_stride):
@@ -46,52 +42,9 @@ def compile_product(dtype: Any) -> Any:
     return callback(f"float64({', '.join(['int64'] * 9)})", dtype)(product)
 
 
-def compile_update(program: Program, dtype: Any) -> tuple[Any, Any]:
-    """Compile an optimizer: the update of a layer's weights fused with dW = H.T dZ, and the update of stored gradients.
-
-    Returns
-    -------
-    fused : callback
-        ``(H, h_stride, m, n_in, dZ, z_stride, n_out, W, slot_bytes, hyper, l2, backwards)``. Steps that go over the
-        weights forwards and backwards by turns find the part they touched last still in the second-level cache (2%
-        of an epoch of 784-128-10 with Adam).
-    flat : callback
-        ``(P, G, n, scale, slot_bytes, hyper)`` for n parameters (whole vectors) with gradient ``scale * G``.
-    """
-    size, lanes, full, tile_rows, multiple = _shape(dtype)
-    tile, one_vector = make_update_tile(dtype, program), make_update_vector(dtype, program)
-    key = f"{dtype} {program.key}"
-
-    def fused(H, h_stride, m, n_in, dZ, z_stride, n_out, W, slot_bytes, hyper, l2, backwards):
-        rows = (n_in + multiple - 1) // multiple * multiple
-        total = (n_out + lanes - 1) // lanes
-        panels = (total + full - 1) // full
-        for panel in range(panels):
-            first = (panels - 1 - panel if backwards else panel) * full
-            vectors = min(full, total - first)
-            step, column = tile_rows[vectors], first * lanes
-            tiles, block_bytes = (n_in + step - 1) // step, step * vectors * lanes * size
-            for t in range(tiles):
-                i = (tiles - 1 - t if backwards else t) * step
-                tile(vectors, H + i * size, 1, h_stride, dZ + column * size, z_stride, m,
-                     W + (column * rows + i * vectors * lanes) * size, slot_bytes, hyper, l2,
-                     -block_bytes if backwards else block_bytes)  # fmt: skip
-        return 0.0
-
-    def flat(P, G, n, scale, slot_bytes, hyper):
-        for i in range(0, n, lanes):
-            one_vector(P + i * size, G + i * size, scale, slot_bytes, hyper)
-        return 0.0
-
-    return (
-        callback(UPDATE_SIGNATURE.format(dtype), key)(fused),
-        callback(FLAT_SIGNATURE.format(dtype), key)(flat),
-    )
-
-
 def compile_transpose(dtype: Any) -> Any:
     """Callback ``(W, n_in, n_out, WT)``: panels of W.T from panels of W, in square blocks of one vector a side."""
-    size, lanes, full, _, multiple = _shape(dtype)
+    size, lanes, full, _, multiple = shape(dtype)
     block, panel = make_transpose_block(dtype), full * lanes
 
     def transpose(W, n_in, n_out, WT):

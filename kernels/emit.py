@@ -69,6 +69,7 @@ class Vectors:
         self.builder, self.element, self.lanes, self.has_fma = builder, element, lanes, fma
         self.type = ir.VectorType(element, lanes)
         self.is_double = isinstance(element, ir.DoubleType)
+        self.item_bytes = 8 if self.is_double else 4
         self.int_type = ir.VectorType(I64 if self.is_double else I32, lanes)
 
     def const(self, value: float) -> ir.Constant:

@@ -17,6 +17,7 @@ from kernels.denormals import flush, restore
 from kernels.dropout import key as dropout_key
 from kernels.jit import inline, kernel
 from kernels.memory import invoke, matrix, vector
+from kernels.rows import make_rows
 
 # Columns of ``table``. Addresses: W, BIAS parameters; WT transposed panels (nothing for the first layer); H inputs of
 # the layer; Z pre-activations; A activations (may be Z); D what the next layer reads (A, or its copy after dropout); G
@@ -38,7 +39,7 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
     """Compiled ``train``, ``evaluate`` and ``gradients`` for one dtype."""
     size = np.dtype(dtype).itemsize
     real = np.dtype(dtype).type
-    zero, one = real(0), real(1)
+    zero, one, scale_row = real(0), real(1), make_rows(dtype).scale
 
     @inline
     def gather(batch, table, units, start, m):
@@ -75,11 +76,8 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
         """Sum of the losses of a mini-batch; leaves dL/dlogits of their mean in the last layer's G."""
         t, scale = table[-1], one / real(m)
         loss = invoke(units[LOSS], (t[Z], batch[LABELS], t[G], m, t[N_OUT], t[STRIDE]))
-        rows = matrix(t[G], m, t[STRIDE], zero)
         for i in range(m):
-            row = rows[i]
-            for j in range(t[N_OUT]):
-                row[j] *= scale
+            scale_row(t[G] + i * t[STRIDE] * size, t[N_OUT], scale)
         return loss
 
     @inline

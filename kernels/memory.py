@@ -11,9 +11,12 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.emit import emit_prefetch
+
+CACHE_LINE_BYTES = 64
 
 
 @intrinsic
@@ -37,6 +40,21 @@ def matrix(address, rows, columns, zero):
 def vector(address, n, zero):
     """Array of shape (n,) over memory at ``address``; ``zero`` is a value of its element type."""
     return numba.carray(_pointer(address, zero), (n,))
+
+
+def make_scratch(n_bytes: int) -> Any:
+    """``scratch()``: the address of ``n_bytes`` on the stack of the function that calls it, on a cache line."""
+
+    @intrinsic
+    def scratch(typingctx: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            memory = cgutils.alloca_once(builder, ir.IntType(8), size=n_bytes)
+            memory.align = CACHE_LINE_BYTES
+            return builder.ptrtoint(memory, ir.IntType(64))
+
+        return types.int64(), codegen
+
+    return scratch
 
 
 @intrinsic

@@ -57,7 +57,7 @@ class Target:
         latency x ports (8 on current CPUs) accumulators, or the multiply-adds wait for each other.
         """
         if self.registers >= 32:
-            return (0, 8, 8, 4, 4)
+            return (0, 16, 8)
         return (0, 6, 6) if self.fma else (0, 4, 4)
 
     @property

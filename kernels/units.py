@@ -10,10 +10,11 @@ import numpy as np
 from kernels import epoch
 from kernels.activations import Activation, compile_activation
 from kernels.batch import compile_gather, compile_predict
-from kernels.dense import compile_column_sums, compile_product, compile_transpose, compile_update
+from kernels.dense import compile_column_sums, compile_product, compile_transpose
 from kernels.dropout import compile_dropout
 from kernels.losses import Loss, compile_loss
 from kernels.optimizers import KEEP_GRADIENT, Optimizer
+from kernels.update import compile_update
 
 _compiled: dict[tuple[str, ...], Any] = {}  # also keeps the code behind the addresses alive
 

@@ -14,7 +14,7 @@ from benchmarks.problems import PIXEL_SCALE, Layer, Problem
 
 from kernels import panels
 from kernels.activations import ACTIVATIONS, compile_activation
-from kernels.dense import compile_product, compile_update
+from kernels.dense import compile_product
 from kernels.engine import Engine
 from kernels.losses import LOSSES, compile_loss
 from kernels.model import Model
@@ -22,6 +22,7 @@ from kernels.optimizers import OPTIMIZERS
 from kernels.reference import Engine as Twin
 from kernels.reference import Layer as TwinLayer
 from kernels.reference import get_activation, get_loss, get_optimizer, one_hot
+from kernels.update import compile_update
 
 FLOAT = "float32"
 

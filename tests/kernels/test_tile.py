@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kernels import dense, panels, target
+from kernels import dense, panels, target, update
 from kernels.optimizers import OPTIMIZERS
 
 ONE_CALL = {"float64": 1e-12, "float32": 1e-5}
@@ -64,7 +64,7 @@ def test_one_update_of_stored_gradients_is_the_twins(name, dtype):
     h = type("Scalars", (), scalars)
     want, want_slots = optimizer.rule(parameters[0].copy(), g, slots, h)
     hyper = optimizer.table(np.array([0.01]), np.array([t]), {}, dtype, biases=False)
-    _, flat = dense.compile_update(optimizer.program, dtype)
+    _, flat = update.compile_update(optimizer.program, dtype)
     flat.ctypes(parameters.ctypes.data, g.ctypes.data, n, 1.0, parameters.strides[0], hyper.ctypes.data)
     assert relative(parameters[0], want) < ONE_CALL[dtype]
     for got, slot in zip(parameters[1:], want_slots, strict=True):
@@ -79,7 +79,7 @@ def test_hot_loops_hold_packed_multiply_adds_of_full_width(dtype, tmp_path, monk
         pytest.skip("this CPU has no fused multiply-add on wide registers to look for")
     register = {64: "zmm", 32: "ymm"}[cpu.vector_bytes]
     kind = "pd" if dtype == "float64" else "ps"
-    fused, _ = dense.compile_update(OPTIMIZERS["adam"].program, dtype)
+    fused, _ = update.compile_update(OPTIMIZERS["adam"].program, dtype)
     assembly = fused._library.get_asm_str()
     wide = [line for line in assembly.splitlines() if "vfmadd" in line and f"{kind}\t" in line and register in line]
     tile = cpu.tile_rows[-1] * cpu.panel_vectors
