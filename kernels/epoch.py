@@ -16,7 +16,7 @@ import numpy as np
 from kernels.denormals import flush, restore
 from kernels.dropout import key as dropout_key
 from kernels.jit import inline, kernel
-from kernels.memory import invoke, matrix, vector
+from kernels.memory import invoke, matrix
 from kernels.rows import make_rows
 
 # Columns of ``table``. Addresses: W, BIAS parameters; WT transposed panels (nothing for the first layer); H inputs of
@@ -39,7 +39,8 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
     """Compiled ``train``, ``evaluate`` and ``gradients`` for one dtype."""
     size = np.dtype(dtype).itemsize
     real = np.dtype(dtype).type
-    zero, one, scale_row = real(0), real(1), make_rows(dtype).scale
+    zero, one, rows = real(0), real(1), make_rows(dtype)
+    scale_row, squares = rows.scale, rows.squares
 
     @inline
     def gather(batch, table, units, start, m):
@@ -115,10 +116,8 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
         """Sum of squares of all stored gradients (padding is 0)."""
         total = 0.0
         for i in range(len(table)):
-            for address, n in ((GRAD_W, W_SIZE), (GRAD_B, B_SIZE)):
-                values = vector(table[i, address], table[i, n], zero)
-                for value in values:
-                    total += float(value) * float(value)
+            t = table[i]
+            total += squares(t[GRAD_W], t[W_SIZE]) + squares(t[GRAD_B], t[B_SIZE])
         return total
 
     @inline

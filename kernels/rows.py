@@ -1,4 +1,4 @@
-"""Vector kernels on one row: largest element, where it is, exponentials and their sum, scaling.
+"""Vector kernels on one row: largest element, where it is, exponentials and their sum, dot product, scaling.
 
 A row is n elements in a padded buffer; lanes beyond n are masked on reading and written as 0. Arguments are addresses
 and element counts. NaN never counts as the largest element.
@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 from kernels import target
 from kernels.emit import I64, Vectors, int64, load, splat, store, typed
 from kernels.jit import inline
+from kernels.tile import Block, loop
 
 
 class Rows(NamedTuple):
@@ -27,6 +28,8 @@ class Rows(NamedTuple):
     largest: Any  # largest(row, n) -> value, -inf where all are NaN
     find: Any  # find(row, n, value) -> first position of value, 0 where it is nowhere
     exp_and_sum: Any  # exp_and_sum(row, out, n, top) -> sum of out, with out = exp(row - top)
+    dot: Any  # dot(a, b, n) -> sum of a * b; padding is read and must be 0
+    squares: Any  # squares(row, n) -> sum of squares, in float64; padding is read and must be 0
     scale: Any  # scale(row, n, factor): row *= factor, in place
 
 
@@ -49,21 +52,84 @@ def make_rows(dtype: Any) -> Rows:
     """Kernels on rows for float32 or float64."""
     size, lanes = np.dtype(dtype).itemsize, target.current().lanes(dtype)
     real = types.float64 if size == 8 else types.float32
-    lowest = np.dtype(dtype).type(-math.inf)
 
     def vectors(builder: Any) -> Vectors:
         return typed(builder, dtype, lanes, target.current().fma)
 
+    def over_vectors(v: Vectors, n: ir.Value, start: ir.Value, step: Any) -> ir.Value:
+        """Emit ``acc = step(byte offset, mask of the lanes that lie in the row, acc)`` for each vector of a row."""
+
+        def one(k: ir.Value, acc: Block) -> Block:
+            b = v.builder
+            inside = _inside(v, b.sub(n, b.mul(k, int64(lanes))))
+            return [[step(b.mul(k, int64(lanes * size)), inside, acc[0][0])]]
+
+        count = v.builder.sdiv(v.builder.add(n, int64(lanes - 1)), int64(lanes))
+        return loop(v, count, [[start]], one)[0][0]
+
     @intrinsic
-    def vector_largest(typingctx, at, valid):
+    def largest(typingctx, row, n):
         def codegen(context, builder, sig, args):
             v = vectors(builder)
-            value = load(builder, args[0], v.type)
-            number = builder.and_(_inside(v, args[1]), builder.fcmp_ordered("ord", value, value))
+
+            def step(offset, inside, top):
+                value = load(builder, builder.add(args[0], offset), v.type)
+                number = builder.and_(inside, builder.fcmp_ordered("ord", value, value))
+                value = v.where(number, value, v.const(-math.inf))
+                return v.where(v.lt(top, value), value, top)
+
             # Without NaN a maximum is one instruction a round, with it three.
-            return _reduce(v, "fmax", v.where(number, value, v.const(-math.inf)), flags=("nnan",))
+            return _reduce(v, "fmax", over_vectors(v, args[1], v.const(-math.inf), step), flags=("nnan",))
 
         return real(types.int64, types.int64), codegen
+
+    @intrinsic
+    def exp_and_sum(typingctx, row, out, n, top):
+        def codegen(context, builder, sig, args):
+            v = vectors(builder)
+            row, out, n, top = args
+            top = splat(builder, top, v.type)
+
+            def step(offset, inside, total):
+                shifted = v.sub(load(builder, builder.add(row, offset), v.type), top)
+                values = v.where(inside, v.exp(shifted), v.const(0.0))
+                store(builder, values, builder.add(out, offset))
+                return v.add(total, values)
+
+            total = over_vectors(v, n, v.const(0.0), step)
+            return _reduce(v, "fadd", ir.Constant(v.element, 0.0), total, flags=("reassoc",))
+
+        return real(types.int64, types.int64, types.int64, real), codegen
+
+    @intrinsic
+    def dot(typingctx, a, b, n):
+        def codegen(context, builder, sig, args):
+            v = vectors(builder)
+
+            def step(offset, inside, total):
+                a, b = (load(builder, builder.add(row, offset), v.type) for row in args[:2])
+                return v.multiply_add(a, b, total)
+
+            total = over_vectors(v, args[2], v.const(0.0), step)
+            return _reduce(v, "fadd", ir.Constant(v.element, 0.0), total, flags=("reassoc",))
+
+        return real(types.int64, types.int64, types.int64), codegen
+
+    @intrinsic
+    def squares(typingctx, row, n):
+        def codegen(context, builder, sig, args):
+            v = vectors(builder)
+            double = Vectors(builder, ir.DoubleType(), lanes, v.has_fma)
+
+            def step(offset, inside, total):
+                value = load(builder, builder.add(args[0], offset), v.type)
+                value = value if v.is_double else builder.fpext(value, double.type)
+                return double.multiply_add(value, value, total)
+
+            total = over_vectors(v, args[1], double.const(0.0), step)
+            return _reduce(double, "fadd", ir.Constant(double.element, 0.0), total, flags=("reassoc",))
+
+        return types.float64(types.int64, types.int64), codegen
 
     @intrinsic
     def vector_find(typingctx, at, valid, value):
@@ -77,17 +143,6 @@ def make_rows(dtype: Any) -> Rows:
         return types.int64(types.int64, types.int64, real), codegen
 
     @intrinsic
-    def vector_exp(typingctx, at, out, valid, top):
-        def codegen(context, builder, sig, args):
-            v = vectors(builder)
-            shifted = v.sub(load(builder, args[0], v.type), splat(builder, args[3], v.type))
-            values = v.where(_inside(v, args[2]), v.exp(shifted), v.const(0.0))
-            store(builder, values, args[1])
-            return _reduce(v, "fadd", ir.Constant(v.element, 0.0), values, flags=("reassoc",))
-
-        return real(types.int64, types.int64, types.int64, real), codegen
-
-    @intrinsic
     def vector_scale(typingctx, at, factor):
         def codegen(context, builder, sig, args):
             v = vectors(builder)
@@ -95,14 +150,6 @@ def make_rows(dtype: Any) -> Rows:
             return context.get_dummy_value()
 
         return types.void(types.int64, real), codegen
-
-    @inline
-    def largest(row, n):
-        top = lowest
-        for j in range(0, n, lanes):
-            here = vector_largest(row + j * size, n - j)
-            top = here if here > top else top
-        return top
 
     @inline
     def find(row, n, value):
@@ -113,15 +160,8 @@ def make_rows(dtype: Any) -> Rows:
         return 0
 
     @inline
-    def exp_and_sum(row, out, n, top):
-        total = vector_exp(row, out, n, top)
-        for j in range(lanes, n, lanes):
-            total += vector_exp(row + j * size, out + j * size, n - j, top)
-        return total
-
-    @inline
     def scale(row, n, factor):
         for j in range(0, n, lanes):
             vector_scale(row + j * size, factor)
 
-    return Rows(largest, find, exp_and_sum, scale)
+    return Rows(largest, find, exp_and_sum, dot, squares, scale)

@@ -60,16 +60,14 @@ def make_softmax(dtype: Any) -> Any:
 @functools.cache
 def make_jacobian(dtype: Any) -> Any:
     """``jacobian(G, S, m, n, stride)``: G becomes S * (G - sum_j G S), row by row, in place."""
-    zero = np.dtype(dtype).type(0)
+    size, zero, dot = np.dtype(dtype).itemsize, np.dtype(dtype).type(0), make_rows(dtype).dot
 
     @inline
     def jacobian(G, S, m, n, stride):
         gradients, outputs = matrix(G, m, stride, zero), matrix(S, m, stride, zero)
         for i in range(m):
-            g, s = gradients[i], outputs[i]
-            inner = zero
-            for j in range(n):
-                inner += g[j] * s[j]
+            g, s, at = gradients[i], outputs[i], i * stride * size
+            inner = dot(G + at, S + at, n)
             for j in range(n):
                 g[j] = s[j] * (g[j] - inner)
 

@@ -58,7 +58,7 @@ def loop(v: Vectors, count: ir.Value, start: Block, step: Callable[[ir.Value, Bl
     builder.position_at_end(body)
     k = builder.phi(I64)
     k.add_incoming(int64(0), before)
-    acc = [[builder.phi(v.type) for _ in row] for row in start]
+    acc = [[builder.phi(value.type) for value in row] for row in start]
     new = step(k, acc)
     end = builder.block
     k_next = builder.add(k, int64(1))
@@ -67,7 +67,7 @@ def loop(v: Vectors, count: ir.Value, start: Block, step: Callable[[ir.Value, Bl
     builder.position_at_end(after)
     result = []
     for first, here, last in zip(start, acc, new, strict=True):
-        result.append([builder.phi(v.type) for _ in first])
+        result.append([builder.phi(value.type) for value in first])
         for one, old, current, last_one in zip(result[-1], first, here, last, strict=True):
             for phi in (one, current):
                 phi.add_incoming(old, before)
