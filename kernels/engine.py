@@ -22,7 +22,7 @@ from kernels.units import compile_units, gather_address
 Weights = Sequence[tuple[np.ndarray, np.ndarray]]
 
 # Rows of one step of an evaluation: enough to reuse a panel of weights often, few enough for the cache.
-EVALUATION_ROWS = 256
+EVALUATION_ROWS = 64
 
 
 class Engine:
