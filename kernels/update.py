@@ -167,7 +167,7 @@ def make_update_tile(dtype: Any, program: Program, decay: bool) -> Any:
 
 
 def make_update_vector(dtype: Any, program: Program) -> Any:
-    """``update(W, G, scale, slot_bytes, hyper, l2)``: in place, the rule for one vector, gradient ``scale G + l2 W``."""
+    """``update(W, G, scale, slot_bytes, hyper, l2)``: in place, the rule with gradient ``scale G + l2 W``."""
 
     @intrinsic
     def update(typingctx, W, G, scale, slot_bytes, hyper, l2):

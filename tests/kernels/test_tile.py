@@ -1,9 +1,9 @@
-"""Single kernels, one call each, against NumPy; and the machine code they become."""
+"""Single kernels, one call each, against NumPy."""
 
 import numpy as np
 import pytest
 
-from kernels import dense, panels, target, update
+from kernels import dense, panels, update
 from kernels.optimizers import OPTIMIZERS
 
 ONE_CALL = {"float64": 1e-12, "float32": 1e-5}
@@ -69,22 +69,3 @@ def test_one_update_of_stored_gradients_is_the_twins(name, dtype):
     assert relative(parameters[0], want) < ONE_CALL[dtype]
     for got, slot in zip(parameters[1:], want_slots, strict=True):
         assert relative(got, slot) < ONE_CALL[dtype]
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_hot_loops_hold_packed_multiply_adds_of_full_width(dtype, tmp_path, monkeypatch):
-    monkeypatch.setenv("ABLATION_BENCH_CACHE", str(tmp_path))  # code from the cache cannot be inspected
-    cpu = target.current()
-    if not cpu.fma or cpu.vector_bytes == 16:
-        pytest.skip("this CPU has no fused multiply-add on wide registers to look for")
-    register = {64: "zmm", 32: "ymm"}[cpu.vector_bytes]
-    kind = "pd" if dtype == "float64" else "ps"
-    fused, _ = update.compile_update(OPTIMIZERS["adam"].program, dtype)
-    assembly = fused._library.get_asm_str()
-    wide = [line for line in assembly.splitlines() if "vfmadd" in line and f"{kind}\t" in line and register in line]
-    tile = cpu.tile_rows[-1] * cpu.panel_vectors
-    assert len(wide) >= tile
-    scalar = [
-        line for line in assembly.splitlines() if line.lstrip().startswith((f"vdivs{kind[1]}", f"vsqrts{kind[1]}"))
-    ]
-    assert not scalar
