@@ -39,9 +39,9 @@ class StoredRun:
     history: list[dict[str, Any]]
     folder: Path
 
-    def arrays(self) -> dict[str, Array]:
-        """Confusion matrices, surest errors and first-layer weights."""
-        return _load_npz(self.folder / "arrays.npz")
+    def arrays(self, *names: str) -> dict[str, Array]:
+        """Those named of ``confusion``, ``val_confusion``, ``surest_errors``, ``first_layer``; without names, all."""
+        return _load_npz(self.folder / "arrays.npz", *names)
 
 
 def save_run(root: Path, run_id: str, config: RunConfig, result: RunResult, circumstances: dict[str, Any]) -> None:
@@ -102,10 +102,10 @@ def load_statistics(folder: Path) -> Statistics:
     return Statistics(**_load_npz(folder / "statistics.npz"))
 
 
-def _load_npz(path: Path) -> dict[str, Array]:
-    """All arrays of a file; objects, which would have to be unpickled, are refused."""
+def _load_npz(path: Path, *names: str) -> dict[str, Array]:
+    """Arrays of a file, or only those named; objects, which would have to be unpickled, are refused."""
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        return {name: file[name] for name in names or file.files}
 
 
 def _seal(folder: Path, record: dict[str, Any]) -> str:
