@@ -318,7 +318,7 @@ def test_neither_home_folder_nor_user_name_is_in_any_written_file(command, tmp_p
     arguments = ("exp3", *SMALL, "--seeds", "1", "--only", "sgd", "--out", out)
     assert command(*arguments, environment=environment)[0] == 0
     files = [path for path in out.rglob("*") if path.is_file()]
-    assert len(files) == 4 + 6 + 4
+    assert len(files) == 5 + 7 + 4
     for path in files:
         assert str(home).encode() not in path.read_bytes()
     (path,) = out.rglob("environment.json")
