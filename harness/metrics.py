@@ -67,16 +67,18 @@ def precision_recall_f1(confusion: Confusion) -> tuple[PerClass, PerClass, PerCl
     return _ratio(hits, predicted), _ratio(hits, actual), _ratio(2 * hits, predicted + actual)
 
 
-def f1_macro(confusion: Confusion) -> float:
-    """Unweighted mean of F1 over the classes that occur among labels or predictions; NaN without samples.
+def macro(confusion: Confusion) -> tuple[float, float, float]:
+    """Compute precision, recall and F1 as plain means over the classes that occur among labels or predictions.
 
     A class that occurs in neither says nothing about the classifier and is left out, as scikit-learn's
-    ``f1_score(labels, predictions, average="macro")`` does.
+    ``f1_score(labels, predictions, average="macro")`` does. NaN without samples. The F1 is the mean of the classes'
+    F1, not the F1 of the two other means.
     """
     occurs = confusion.sum(axis=0) + confusion.sum(axis=1) > 0
     if not occurs.any():
-        return float("nan")
-    return float(precision_recall_f1(confusion)[2][occurs].mean())
+        return float("nan"), float("nan"), float("nan")
+    precision, recall, f1 = (float(scores[occurs].mean()) for scores in precision_recall_f1(confusion))
+    return precision, recall, f1
 
 
 def _classes(values: npt.ArrayLike, name: str, n_classes: int) -> npt.NDArray[np.int64]:

@@ -1,8 +1,9 @@
 """Results on disk: one folder per run, written whole or not at all, and read back with every figure as it was.
 
-``runs/RUN_ID/`` holds ``result.json`` (status, configuration, metrics, circumstances), ``history.csv``, ``arrays.npz``
-and ``model.safetensors``. A seal over all four shows whether they are as they were written: a run that was cut off or
-edited counts as none. Which study asked for a run is not stored: any study that names the same run finds it.
+``runs/RUN_ID/`` holds ``result.json`` (status, configuration, metrics, circumstances), ``history.csv``, ``arrays.npz``,
+``statistics.npz`` and ``model.safetensors``. A seal over all five shows whether they are as they were written: a run
+that was cut off or edited counts as none. Which study asked for a run is not stored: any study that names the same run
+finds it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from harness.config import RunConfig
+from harness.diagnostics import Statistics
 from harness.errors import UserError
 from harness.files import new_folder
 from harness.network import Array, save_model
 from harness.trainer import RunResult
 
-FORMAT = 2  # raised when a file's meaning changes: older folders are then computed again
-SEALED = ("model.safetensors", "arrays.npz", "history.csv")
+FORMAT = 3  # raised when a file's meaning changes: older folders are then computed again
+SEALED = ("model.safetensors", "arrays.npz", "statistics.npz", "history.csv")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,9 @@ class StoredRun:
     history: list[dict[str, Any]]
     folder: Path
 
-    def arrays(self) -> dict[str, Array]:
-        """Confusion matrix, surest errors and first-layer weights."""
-        with np.load(self.folder / "arrays.npz", allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+    def arrays(self, *names: str) -> dict[str, Array]:
+        """Those named of ``confusion``, ``val_confusion``, ``surest_errors``, ``first_layer``; without names, all."""
+        return _load_npz(self.folder / "arrays.npz", *names)
 
 
 def save_run(root: Path, run_id: str, config: RunConfig, result: RunResult, circumstances: dict[str, Any]) -> None:
@@ -60,9 +61,11 @@ def save_run(root: Path, run_id: str, config: RunConfig, result: RunResult, circ
         np.savez_compressed(
             folder / "arrays.npz",
             confusion=result.confusion,
+            val_confusion=result.val_confusion,
             surest_errors=result.surest_errors,
             first_layer=first_layer,
         )
+        np.savez_compressed(folder / "statistics.npz", **vars(result.statistics))
         (folder / "history.csv").write_text(_to_csv(result.history), encoding="utf-8", newline="")
         record = {
             "format": FORMAT,
@@ -92,6 +95,17 @@ def load_run(root: Path, run_id: str) -> StoredRun | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, UserError):
         return None
     return StoredRun({**record, **config.flat(), **metrics}, history, folder)
+
+
+def load_statistics(folder: Path) -> Statistics:
+    """Histograms of a stored run's layers, from its folder."""
+    return Statistics(**_load_npz(folder / "statistics.npz"))
+
+
+def _load_npz(path: Path, *names: str) -> dict[str, Array]:
+    """Arrays of a file, or only those named; objects, which would have to be unpickled, are refused."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in names or file.files}
 
 
 def _seal(folder: Path, record: dict[str, Any]) -> str:

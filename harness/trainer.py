@@ -1,6 +1,7 @@
 """One run: train a network as a configuration says, and measure it.
 
-Only the call that trains an epoch stands between the clocks; evaluation, diagnostics and compiling are timed apart.
+Only the call that trains an epoch stands between the clocks; evaluation and compiling are timed apart, looking into
+the layers is not timed.
 Storing, scheduling and showing are left to others. Shapes: X (N, n_in) uint8, y (N,); a split names rows of X.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,15 +19,16 @@ import numpy as np
 from harness.cache import Dataset
 from harness.config import RunConfig
 from harness.data import Split
-from harness.metrics import accuracy, confusion_matrix, f1_macro
+from harness.diagnostics import INSPECTED_ROWS, Statistics, collect, layer_scalars
+from harness.memory import peak_bytes, reset_peak
+from harness.metrics import accuracy, confusion_matrix, macro
 from harness.network import Array, Weights, initial_weights, stream
-from kernels.model import Evaluation, Model
+from kernels.model import Evaluation, LayerStatistics, Model
 from kernels.schedules import learning_rates
 
 Record = dict[str, Any]
 SUREST_ERRORS = 32
 ENGINE_MODULES = {"numba": "kernels.engine", "numpy": "kernels.reference"}
-DIAGNOSTIC_ROWS = 1024  # training images, the same for all runs of a split, on which gradients are measured
 
 
 @dataclass
@@ -41,14 +43,16 @@ class RunResult:
         Where it diverged; empty when done.
     history : list of dict
         A record per epoch: losses and accuracies in [0, 1], learning rate of the last step, penalty, cumulative
-        train_seconds, and norms of gradients and weights per layer (from 1).
+        train_seconds, and what :func:`harness.diagnostics.layer_scalars` gives per layer (from 1).
     metrics : dict of str to float
         Final figures; NaN where a diverged run has none.
-    confusion : ndarray (classes, classes)
-        Test images by true class (row) and predicted class (column).
+    confusion, val_confusion : ndarray (classes, classes)
+        Test and validation images by true class (row) and predicted class (column).
     surest_errors : ndarray (k, 4)
         The misclassified test images that the network was surest of, the surest first: row of X, true class, predicted
         class, probability of the predicted class.
+    statistics : Statistics
+        Histograms of weights, gradients and activations of each layer after each epoch.
     weights : list of (W, b)
         After the last epoch.
     """
@@ -58,7 +62,9 @@ class RunResult:
     history: list[Record]
     metrics: dict[str, float]
     confusion: Array
+    val_confusion: Array
     surest_errors: Array
+    statistics: Statistics = field(repr=False)
     weights: Weights = field(repr=False)
 
 
@@ -121,15 +127,17 @@ def train(
     X, y = dataset.X, dataset.y.astype(np.int64)
     batch_size = config.batch_size
     steps_per_epoch = math.ceil(len(split.train) / batch_size)
+    reset_peak()
     start = time.perf_counter()
     engine = make_engine(config, dataset, split)
     nothing = np.empty(0, np.int64)
     engine.train_epoch(X, y, nothing, batch_size, np.empty(0))  # compiles, or loads compiled code
     engine.evaluate(X, y, nothing)
-    engine.gradients(X, y, split.train[:1])
+    engine.inspect(X, y, split.train[:1])
     compile_seconds = time.perf_counter() - start
 
     history: list[Record] = []
+    inspections: list[list[LayerStatistics]] = []
     train_seconds = eval_seconds = 0.0
     status, reason = "done", ""
     for epoch in range(config.epochs):
@@ -141,8 +149,10 @@ def train(
         result = engine.train_epoch(X, y, order, batch_size, lr, dropout_seed)
         end = time.perf_counter()
         train_seconds += end - start
-        val_loss, val_accuracy = _score(engine.evaluate(X, y, split.val), y[split.val])
+        val = engine.evaluate(X, y, split.val)
+        val_loss, val_accuracy = _score(val, y[split.val])
         eval_seconds += time.perf_counter() - end
+        inspections.append(engine.inspect(X, y, split.train[:INSPECTED_ROWS]))
         record = {
             "epoch": epoch + 1,
             "train_loss": result.loss,
@@ -150,8 +160,9 @@ def train(
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "lr": float(lr[-1]),
+            "penalty": _penalty(config, inspections[-1]),
             "train_seconds": train_seconds,
-            **_norms(engine, config, X, y, split),
+            **layer_scalars(inspections[-1]),
         }
         history.append(record)
         if on_epoch is not None:
@@ -161,12 +172,15 @@ def train(
             status, reason = "diverged", f"the {where} loss was not finite in epoch {epoch + 1}"
             break
     timings = {"train_seconds": train_seconds, "eval_seconds": eval_seconds, "compile_seconds": compile_seconds}
-    return _finish(engine, dataset, split, y, history, timings, status, reason)
+    val_confusion = confusion_matrix(y[split.val], val.predictions, len(dataset.class_names))
+    return _finish(
+        engine, dataset, split, y, history, timings, status, reason, val_confusion, collect(inspections)
+    )  # fmt: skip
 
 
 def _finish(
     engine: Any, dataset: Dataset, split: Split, y: Array, history: list[Record], timings: dict[str, float],
-    status: str, reason: str,
+    status: str, reason: str, val_confusion: Array, statistics: Statistics,
 ) -> RunResult:  # fmt: skip
     """Measure the trained network on the test and the training split."""
     n_classes, nan = len(dataset.class_names), float("nan")
@@ -176,12 +190,15 @@ def _finish(
     timings["eval_seconds"] += time.perf_counter() - start
     train_loss, train_accuracy = _score(engine.evaluate(dataset.X, y, split.train), y[split.train])
     confusion = confusion_matrix(y[split.test], test.predictions, n_classes)
+    precision, recall, f1 = macro(confusion)
     done = status == "done"
     best = max(history, key=lambda record: _or_minus_infinity(record["val_accuracy"]))
     metrics = {
         "test_accuracy": accuracy(confusion) if done else nan,
         "test_loss": test_loss if done else nan,
-        "test_f1_macro": f1_macro(confusion) if done else nan,
+        "test_precision_macro": precision if done else nan,
+        "test_recall_macro": recall if done else nan,
+        "test_f1_macro": f1 if done else nan,
         "val_accuracy": history[-1]["val_accuracy"] if done else nan,
         "best_val_accuracy": best["val_accuracy"] if done else nan,
         "best_val_epoch": best["epoch"] if done else nan,
@@ -192,10 +209,13 @@ def _finish(
         "seconds_per_epoch": timings["train_seconds"] / len(history),
         "eval_seconds": timings["eval_seconds"],
         "compile_seconds": timings["compile_seconds"],
+        "peak_memory_bytes": peak_bytes(),
     }
     assert not done or test_accuracy == metrics["test_accuracy"]
     errors = _surest_errors(test, split.test, y)
-    return RunResult(status, reason, history, metrics, confusion, errors, engine.weights())
+    return RunResult(
+        status, reason, history, metrics, confusion, val_confusion, errors, statistics, engine.weights()
+    )  # fmt: skip
 
 
 def _surest_errors(test: Evaluation, rows: Array, y: Array) -> Array:
@@ -219,15 +239,6 @@ def _or_minus_infinity(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _norms(engine: Any, config: RunConfig, X: Array, y: Array, split: Split) -> dict[str, float]:
-    """L2 penalty, and Euclidean norms of W and of dW per layer (weights from 1) on the diagnostic images."""
-    weights = engine.weights()
-    gradients = engine.gradients(X, y, split.train[:DIAGNOSTIC_ROWS])
-    norms = {"penalty": 0.0}
-    with np.errstate(over="ignore", invalid="ignore"):  # a diverging run shows in its own record
-        squares = sum(float(np.sum(np.square(W, dtype=np.float64))) for W, _ in weights)
-        norms["penalty"] = config.l2 / (2 * config.batch_size) * squares
-        for i, ((W, _), (dW, _)) in enumerate(zip(weights, gradients, strict=True), start=1):
-            norms[f"grad_norm_{i}"] = float(np.sqrt(np.sum(np.square(dW, dtype=np.float64))))
-            norms[f"weight_norm_{i}"] = float(np.sqrt(np.sum(np.square(W, dtype=np.float64))))
-    return norms
+def _penalty(config: RunConfig, layers: Sequence[LayerStatistics]) -> float:
+    """L2 penalty of the loss of a full mini-batch."""
+    return config.l2 / (2 * config.batch_size) * sum(layer.weight.norm * layer.weight.norm for layer in layers)

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from kernels import epoch, panels, registry
+from kernels import epoch, panels, registry, statistics
 from kernels.activations import ACTIVATIONS
 from kernels.losses import LOSSES
-from kernels.model import EpochResult, Evaluation, Model
+from kernels.model import EpochResult, Evaluation, LayerStatistics, Model
 from kernels.optimizers import OPTIMIZERS
 from kernels.units import compile_units, gather_address
 
@@ -204,6 +204,18 @@ class Engine:
         del alive
         return self._unpacked(len(self._params) - 1)
 
+    def inspect(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> list[LayerStatistics]:
+        """Statistics of weights, gradients and activations of every layer on one batch; dropout off, no clipping."""
+        gradients, layers = self.gradients(X, y, indices), []
+        for (W, _), (dW, _), t in zip(self.weights(), gradients, self._table, strict=True):
+            (n_in, n_out), activation, dead_share = W.shape, None, None
+            weight, gradient = (statistics.describe(a.ctypes.data, n_out, n_in, n_out, self.dtype)[0] for a in (W, dW))
+            if len(layers) < len(self._table) - 1:
+                place = int(t[epoch.A]), int(t[epoch.STRIDE])
+                activation, dead_share = statistics.describe(*place, len(indices), n_out, self.dtype)
+            layers.append(LayerStatistics(weight, gradient, activation, dead_share))
+        return layers
+
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Copies of (W, b) per layer in plain layout."""
         return self._unpacked(0)
@@ -230,4 +242,4 @@ def compile_kernels(activation: str, loss: str, optimizer: str, dtype: str) -> N
     X, y, rows = np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int64)
     engine.train_epoch(X, y, rows, 1, np.zeros(0))
     engine.evaluate(X, y, rows)
-    engine.gradients(X, y, np.zeros(1, np.int64))
+    engine.inspect(X, y, np.zeros(1, np.int64))

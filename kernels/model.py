@@ -1,8 +1,9 @@
-"""The three records that every engine shares: what is trained, what an epoch gave, what an evaluation gave.
+"""The records that every engine shares: what is trained, what an epoch gave, an evaluation, a look into the layers.
 
 `kernels.reference.Engine` (plain NumPy) and the compiled engine take the same `Model` and answer with the same
-`EpochResult` and `Evaluation`, so either can stand in for the other. This module leaves to others what the names mean:
-activations, losses and optimizers are looked up by the engine that is built, and an unknown name fails there.
+`EpochResult`, `Evaluation` and `LayerStatistics`, so either can stand in for the other. This module leaves to others
+what the names mean: activations, losses and optimizers are looked up by the engine that is built, and an unknown name
+fails there.
 
 Shapes: N rows of data, m rows in a mini-batch, n_in features, n_out classes.
 """
@@ -115,3 +116,64 @@ class Evaluation:
     loss: float
     predictions: np.ndarray
     logits: np.ndarray
+
+
+SMALLEST_EXPONENT, LARGEST_EXPONENT = -32, 10  # of the powers of two between which histograms tell magnitudes apart
+
+
+def histogram_edges() -> Array:
+    """Edges of the bins of every histogram, ascending; float64, one more than there are bins (169).
+
+    They are ``-1024, ..., -1.5 * 2^-32, -2^-32, 2^-32, 1.5 * 2^-32, 2 * 2^-32, 3 * 2^-32, ..., 1024``: two bins to the
+    octave on either side of zero, and one around it. The same for weights, gradients and activations of every layer,
+    epoch and variant, so that all can be compared and added. A magnitude counts to the bin whose inner edge, the one
+    nearer to zero, it reaches; one beyond the outermost edges, infinity too, counts to the outermost bin; NaN to none.
+    """
+    octaves = 2.0 ** np.arange(SMALLEST_EXPONENT, LARGEST_EXPONENT)
+    positive = np.append(np.stack([octaves, 1.5 * octaves], axis=1), 2.0**LARGEST_EXPONENT)
+    return np.concatenate([-positive[::-1], positive])
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """The entries of an array in a few numbers; those that the entries overflow or that a NaN spoils are not finite.
+
+    Attributes
+    ----------
+    mean, variance : float
+        Of all entries; the variance has the number of entries as its divisor.
+    largest : float
+        Largest magnitude.
+    norm : float
+        Euclidean norm: the root of the sum of squares.
+    histogram : ndarray of int64, shape (bins,)
+        Entries per bin of :func:`histogram_edges`.
+    """
+
+    mean: float
+    variance: float
+    largest: float
+    norm: float
+    histogram: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStatistics:
+    """One layer, seen on given rows with dropout off.
+
+    Attributes
+    ----------
+    weight : Summary
+        Of W.
+    gradient : Summary
+        Of dW of the rows' mean loss plus its L2 term, without clipping.
+    activation : Summary or None
+        Of A, all rows; None for the last layer, which has none.
+    dead_share : float or None
+        Share of units, in [0, 1], whose activation is exactly 0 for every row; None for the last layer.
+    """
+
+    weight: Summary
+    gradient: Summary
+    activation: Summary | None
+    dead_share: float | None

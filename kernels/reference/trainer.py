@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from kernels.model import Array, EpochResult, Evaluation, Model
+from kernels.model import Array, EpochResult, Evaluation, LayerStatistics, Model
 from kernels.reference.losses import get_loss, one_hot, predict
 from kernels.reference.network import Network
 from kernels.reference.optimizers import clip_by_global_norm, get_optimizer
+from kernels.reference.statistics import dead_share, describe
 
 CHUNK_ROWS = 1024  # an evaluation of many rows goes in chunks, so that its activations fit in memory
 
@@ -153,6 +154,19 @@ class Engine:
             inputs, targets = self._batch(X, y, indices)  # (m, n_in), (m, k)
             self._backward(self.network.forward(inputs), targets)
         return [(layer.dW, layer.db) for layer in self.network.layers]
+
+    def inspect(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> list[LayerStatistics]:
+        """Return statistics of weights, gradients and activations of each layer for these rows as one batch.
+
+        Dropout is off and nothing is clipped, so this shows the network itself, the same way after every epoch.
+        """
+        self.gradients(X, y, indices)
+        *hidden, last = self.network.layers
+        statistics = [
+            LayerStatistics(describe(layer.W), describe(layer.dW), describe(layer.A), dead_share(layer.A))
+            for layer in hidden
+        ]
+        return [*statistics, LayerStatistics(describe(last.W), describe(last.dW), None, None)]
 
     def weights(self) -> list[tuple[Array, Array]]:
         """Return copies of W (n_in, n_out) and b (n_out,) of each layer."""
