@@ -21,7 +21,7 @@ from harness.outputs import Entry
 from harness.progress import Pause, Progress, standard_output
 from harness.study import Run, Study
 from harness.version import code_version, run_id
-from harness.worker import Outcome, Task
+from harness.worker import Kind, Outcome, Task
 
 COMPILED_SECONDS = 4.0  # longer than workers take to start and to load kernels
 
@@ -195,8 +195,8 @@ def _workers(jobs: int) -> Iterator[runner.Pool]:
 
 def _compile(request: Request, missing: Sequence[tuple[str, Run]], pool: runner.Pool, console: Console) -> None:
     """Compile what the runs need, once, before workers look for it in the cache on disk."""
-    needs = list(dict.fromkeys(_kernels(run.config) for _, run in missing if run.config.engine == "numba"))
-    if not needs:
+    kinds = list(dict.fromkeys(_kind(run.config) for _, run in missing if run.config.engine == "numba"))
+    if not kinds:
         return
     from kernels.jit import cache_folder
 
@@ -205,17 +205,17 @@ def _compile(request: Request, missing: Sequence[tuple[str, Run]], pool: runner.
     start = time.perf_counter()
     with Pause(console, "compiling kernels") as pause:
 
-        def on_poll(ready: int) -> None:
+        def on_poll(ready: int, parts: int) -> None:
             signals.checkpoint()
-            pause.update(f"{ready} of {len(needs)} kinds of run ready")
+            pause.update(f"{ready} of {parts} parts ready" if parts else "starting the workers")
 
-        runner.compile_kernels(needs, request.study.extensions, pool, on_poll)
+        runner.compile_kernels(kinds, request.study.extensions, pool, on_poll)
     seconds = time.perf_counter() - start
     if seconds > COMPILED_SECONDS:
         console.print(Text(f"Compiling took {seconds:.1f} s; later commands find the kernels in the cache."))
 
 
-def _kernels(config: RunConfig) -> tuple[str, str, str, str]:
+def _kind(config: RunConfig) -> Kind:
     """What decides which kernels a run needs."""
     return config.activation, config.loss, config.optimizer.name, config.precision
 

@@ -133,7 +133,7 @@ def train(
     train_seconds = eval_seconds = 0.0
     status, reason = "done", ""
     for epoch in range(config.epochs):
-        order = split.train[np.random.default_rng(stream(config.seed, "order", epoch)).permutation(len(split.train))]
+        order = np.random.default_rng(stream(config.seed, "order", epoch)).permutation(split.train)
         dropout_seed = int(stream(config.seed, "dropout", epoch).generate_state(1, np.uint64)[0])
         lr = learning_rates(config.schedule.name, config.optimizer.lr, config.schedule.settings,
                             epoch * steps_per_epoch, steps_per_epoch, steps_per_epoch, config.epochs)  # fmt: skip
@@ -142,7 +142,6 @@ def train(
         end = time.perf_counter()
         train_seconds += end - start
         val_loss, val_accuracy = _score(engine.evaluate(X, y, split.val), y[split.val])
-        eval_seconds += time.perf_counter() - end
         record = {
             "epoch": epoch + 1,
             "train_loss": result.loss,
@@ -153,6 +152,7 @@ def train(
             "train_seconds": train_seconds,
             **_norms(engine, config, X, y, split),
         }
+        eval_seconds += time.perf_counter() - end
         history.append(record)
         if on_epoch is not None:
             on_epoch(record)
@@ -173,8 +173,8 @@ def _finish(
     start = time.perf_counter()
     test = engine.evaluate(dataset.X, y, split.test)
     test_loss, test_accuracy = _score(test, y[split.test])
-    timings["eval_seconds"] += time.perf_counter() - start
     train_loss, train_accuracy = _score(engine.evaluate(dataset.X, y, split.train), y[split.train])
+    timings["eval_seconds"] += time.perf_counter() - start
     confusion = confusion_matrix(y[split.test], test.predictions, n_classes)
     done = status == "done"
     best = max(history, key=lambda record: _or_minus_infinity(record["val_accuracy"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import threading
@@ -21,6 +22,8 @@ from harness.extensions import load_extensions
 from harness.store import save_run
 from harness.trainer import Record, train
 from harness.version import code_version
+
+Kind = tuple[str, str, str, str]  # of run: activation, loss, optimizer, precision
 
 PARENT_SECONDS = 0.5  # between looks at whether the parent is still there
 
@@ -78,12 +81,20 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
-def compile_kernels(need: tuple[str, str, str, str], extensions: Sequence[Path]) -> None:
-    """Compile what one kind of run needs, or load it from the cache on disk, where other processes then find it."""
+def kernel_parts(kinds: Sequence[Kind], extensions: Sequence[Path]) -> list[tuple[Kind, tuple[str, ...]]]:
+    """Name the parts of compiled code that kinds of run need, each once, with a kind that needs it."""
     from kernels import engine
 
     load_extensions(extensions)
-    engine.compile_kernels(*need)
+    return list({key: (kind, key) for kind in kinds for key in engine.kernel_parts(*kind)}.values())
+
+
+def compile_part(kind: Kind, key: tuple[str, ...], extensions: Sequence[Path]) -> None:
+    """Compile one part, or load it from the cache on disk, where other processes then find it."""
+    from kernels import engine
+
+    load_extensions(extensions)
+    engine.kernel_parts(*kind)[key]()
 
 
 @functools.lru_cache(maxsize=1)
@@ -118,7 +129,15 @@ def execute(task: Task) -> Outcome:
         save_run(task.runs_folder, task.run_id, task.config, result, task.circumstances)
     except (Exception, SystemExit) as error:  # one run's failure must not take the study down: it becomes a reason
         return Outcome(task.run_id, "failed", _one_line(error))
+    _settle()
     return Outcome(task.run_id, result.status, result.reason)
+
+
+@functools.cache
+def _settle() -> None:
+    """Spare the garbage collector what a first run has loaded: loky calls it every second, for 40 ms each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _one_line(error: BaseException) -> str:
