@@ -7,6 +7,7 @@ the tables), ``environment.json`` and ``figures/``. They can be made again at an
 from __future__ import annotations
 
 import getpass
+import importlib
 import io
 import json
 import os
@@ -44,6 +45,12 @@ class Entry:
     variant: str
     row: dict[str, Any]
     stored: StoredRun | None
+
+
+def preload() -> None:
+    """Import the libraries that `write` needs, which takes half a second: for a thread while a core is idle."""
+    for name in ("pandas", "scipy.special", "matplotlib.figure", "matplotlib.style"):
+        importlib.import_module(name)
 
 
 def write(folder: Path, study: Study, entries: Sequence[Entry], environment: Mapping[str, Any]) -> pd.DataFrame:

@@ -112,6 +112,12 @@ def _sender(news: events.Address | None) -> events.Sender:
     return events.Sender(news)
 
 
+def data_of(task: Task) -> tuple[Dataset, Split]:
+    """Images and split of a task; its extensions are known from here on."""
+    load_extensions(task.extensions)
+    return _data(task.data_folder), _split(task.data_folder, task.config.data)
+
+
 def execute(task: Task) -> Outcome:
     """Train a task's run and store it."""
     sender = _sender(task.news)
@@ -123,12 +129,11 @@ def execute(task: Task) -> Outcome:
     try:
         if task.circumstances["code_version"] != code_version():
             raise UserError("the code was edited while the study ran")
-        load_extensions(task.extensions)
-        split = _split(task.data_folder, task.config.data)
-        result = train(task.config, _data(task.data_folder), split, on_epoch)
+        dataset, split = data_of(task)
+        result = train(task.config, dataset, split, on_epoch)
         save_run(task.runs_folder, task.run_id, task.config, result, task.circumstances)
     except (Exception, SystemExit) as error:  # one run's failure must not take the study down: it becomes a reason
-        return Outcome(task.run_id, "failed", _one_line(error))
+        return Outcome(task.run_id, "failed", one_line(error))
     _settle()
     return Outcome(task.run_id, result.status, result.reason)
 
@@ -140,7 +145,7 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An exception's kind, unless it is one of ours, and its message."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split()).rstrip(":")
