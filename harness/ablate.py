@@ -41,6 +41,8 @@ def parser() -> command.Parser:
     p.add_argument("--out", type=command.folder, default=Path("results"), metavar="DIR", help="folder of results")
     p.add_argument("--data-dir", type=command.folder, metavar="DIR", help="folder that holds the data sets")
     p.add_argument("--fresh", action="store_true", help="make every run again, also those already stored")
+    p.add_argument("--timing", action="store_true",
+                   help="afterwards time one seed of each variant again, alone, to compare speed")  # fmt: skip
     p.add_argument("--dry-run", action="store_true", help="say what would be run, and stop")
     return p
 
@@ -67,6 +69,7 @@ def _ablate(arguments: Sequence[str]) -> int:
         data_dir=options.data_dir,
         jobs=options.jobs,
         fresh=options.fresh,
+        timing=options.timing,
     )
     return session.dry_run(request) if options.dry_run else session.run(request)
 

@@ -37,6 +37,11 @@ METRICS = {
     "train_loss": "Training loss (mean per image)",
 }
 BANDS = "Lines: mean over runs. Bands: 95% t interval of the mean."
+# Seaborn's palette "colorblind", written down: importing seaborn takes half a second.
+COLOURS = (
+    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
+    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
+)
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # their number shares no factor with the colours', so pairs do not recur
 DPI = 150
@@ -84,14 +89,11 @@ class Curve:
 def style(position: int) -> dict[str, Any]:
     """Colour, line and marker of the variant at a position: keyword arguments of ``Axes.plot``.
 
-    The ten colours of seaborn's "colorblind" palette; lines and markers tell variants apart without colour.
+    Lines and markers tell variants apart without colour.
     """
-    import seaborn
-
-    palette = seaborn.color_palette("colorblind")
-    line = (position + position // len(palette)) % len(LINES)
+    line = (position + position // len(COLOURS)) % len(LINES)
     return {
-        "color": palette[position % len(palette)],
+        "color": COLOURS[position % len(COLOURS)],
         "linestyle": LINES[line],
         "marker": MARKERS[position % len(MARKERS)],
     }

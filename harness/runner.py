@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import signals, worker
-from harness.worker import Outcome, Task
+from harness.worker import Kind, Outcome, Task
 
 TRIES = 3
 POLL_SECONDS = 0.1
@@ -78,31 +78,36 @@ class Pool:
 
 
 def compile_kernels(
-    needs: Sequence[tuple[str, str, str, str]], extensions: Sequence[Path], pool: Pool, on_poll: Callable[[int], Any]
+    kinds: Sequence[Kind], extensions: Sequence[Path], pool: Pool, on_poll: Callable[[int, int], Any]
 ) -> None:
-    """Compile what kinds of run need, the first kind alone, since the others share most of it.
+    """Compile the parts that kinds of run are made of, each once, in whichever worker is free.
 
-    In a worker, since Ctrl-C in mid-compilation can get lost in the compiler. Whatever goes wrong here goes wrong again
+    In workers, since Ctrl-C in mid-compilation can get lost in the compiler. Whatever goes wrong here goes wrong again
     in the run that needs it, which then says so.
 
     Parameters
     ----------
-    needs
-        (activation, loss, optimizer, precision) of each kind.
+    kinds
+        Activation, loss, optimizer and precision of each.
     extensions
         Files that register some of these.
     pool
         Who does it.
     on_poll
-        Called with the number of kinds that are ready, at least ten times a second.
+        Called with the numbers of parts that are ready and of all parts (0: not known yet), at least ten times a
+        second.
     """
-    futures: list[Future[Any]] = []
     with contextlib.suppress(BrokenProcessPool):
-        for part in (needs[:1], needs[1:]):
-            futures += [pool.submit(worker.compile_kernels, need, extensions) for need in part]
-            while not all(future.done() for future in futures):
-                wait(futures, POLL_SECONDS)
-                on_poll(sum(future.done() for future in futures))
+        names = pool.submit(worker.kernel_parts, kinds, extensions)
+        while not names.done():
+            wait([names], POLL_SECONDS)
+            on_poll(0, 0)
+        if names.exception() is not None:
+            return
+        futures = [pool.submit(worker.compile_part, *part, extensions) for part in names.result()]
+        while not all(future.done() for future in futures):
+            wait(futures, POLL_SECONDS)
+            on_poll(sum(future.done() for future in futures), len(futures))
 
 
 def run(tasks: Sequence[Task], pool: Pool, on_poll: Callable[[], Any]) -> Iterator[Outcome]:
@@ -118,36 +123,40 @@ def run(tasks: Sequence[Task], pool: Pool, on_poll: Callable[[], Any]) -> Iterat
         Called at least ten times a second while runs go on, for progress.
     """
     waiting: deque[tuple[Task, int]] = deque((task, 1) for task in tasks)
-    running: dict[Future[Outcome], tuple[Task, int]] = {}
-    while waiting or running:
-        lost: list[tuple[Task, int]] = []
-        while (
-            waiting and not lost and _may_start(waiting[0][1], [attempt for _, attempt in running.values()], pool.jobs)
-        ):
-            task, attempt = waiting.popleft()
-            try:
-                running[pool.submit(worker.execute, task)] = (task, attempt)
-            except BrokenProcessPool:
-                lost.append((task, attempt))
-        finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
+    given: dict[Future[Outcome], tuple[Task, int]] = {}  # to the pool, in this order
+    while waiting or given:
+        broken = False
+        try:
+            while waiting and _may_be_given(waiting[0][1], [attempt for _, attempt in given.values()], pool.jobs):
+                given[pool.submit(worker.execute, waiting[0][0])] = waiting[0]
+                waiting.popleft()
+        except BrokenProcessPool:
+            broken = True
+        finished, _ = wait(given, POLL_SECONDS, FIRST_COMPLETED)
         on_poll()
         for future in finished:
-            task, attempt = running.pop(future)
-            try:
+            if isinstance(future.exception(), BrokenProcessPool):
+                broken = True
+            else:
+                del given[future]
                 yield future.result()
-            except BrokenProcessPool:
-                lost.append((task, attempt))
-        if lost:
-            lost += running.values()  # a dead worker ends the whole pool
-            running.clear()
+        if broken:
+            lost = list(given.values())  # a dead worker ends the whole pool
+            given.clear()
             pool.reopen()
-            for task, attempt in lost:
-                if attempt < TRIES:
+            for place, (task, attempt) in reversed(list(enumerate(lost))):
+                if place >= pool.jobs:  # workers take tasks in order, so this one had not begun
+                    waiting.appendleft((task, attempt))
+                elif attempt < TRIES:
                     waiting.appendleft((task, attempt + 1))
                 else:
                     yield Outcome(task.run_id, "failed", f"its worker process died {TRIES} times; out of memory?")
 
 
-def _may_start(attempt: int, running: Sequence[int], jobs: int) -> bool:
-    """Whether a task may join those running, given their attempts: one that was with a dead worker runs alone."""
-    return not running if attempt > 1 else len(running) < jobs and max(running, default=1) == 1
+def _may_be_given(attempt: int, given: Sequence[int], jobs: int) -> bool:
+    """Whether the pool may get a task beside those it has, given their attempts.
+
+    It gets as many ahead as it has workers, so that none waits for this process; what was with a dead worker runs
+    alone.
+    """
+    return not given if attempt > 1 else len(given) < 2 * jobs and max(given, default=1) == 1

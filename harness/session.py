@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +18,13 @@ from harness import data, outputs, runner, signals, store
 from harness.cache import Dataset
 from harness.command import DONE, INTERRUPTED, SOME_FAILED
 from harness.config import RunConfig
-from harness.events import Listener
+from harness.events import Address, Listener
 from harness.files import require_writable, sweep
 from harness.outputs import Entry
 from harness.progress import Pause, Progress, standard_output
 from harness.study import Run, Study
 from harness.version import code_version, run_id
-from harness.worker import Outcome, Task
+from harness.worker import Kind, Outcome, Task
 
 COMPILED_SECONDS = 4.0  # longer than workers take to start and to load kernels
 
@@ -44,6 +47,8 @@ class Request:
         Runs at a time; None for the cores this process may use.
     fresh : bool
         Whether to make again what is stored.
+    timing : bool
+        Whether to time each variant alone afterwards.
     """
 
     study: Study
@@ -52,6 +57,7 @@ class Request:
     data_dir: Path | None = None
     jobs: int | None = None
     fresh: bool = False
+    timing: bool = False
 
     @property
     def runs_folder(self) -> Path:
@@ -76,6 +82,20 @@ class Plan:
     def missing(self) -> list[tuple[str, Run]]:
         """Runs to be made, in order."""
         return [(name, run) for name, run in self.runs if name not in self.stored]
+
+    @property
+    def queue(self) -> list[tuple[str, Run]]:
+        """The same in the order to start them: of the last seed the longest first, so that all cores end together."""
+        last = max((run.config.seed for _, run in self.missing), default=0)
+        return sorted(
+            self.missing, key=lambda item: self._work(item[1].config) if item[1].config.seed == last else -math.inf
+        )
+
+    def _work(self, config: RunConfig) -> float:
+        """How long a run takes, in no unit, less than zero: the longest come first."""
+        sizes = (self.dataset.X.shape[1], *config.hidden, len(self.dataset.class_names))
+        images = config.data.limit or len(self.dataset.X)
+        return float(-config.epochs * images * sum(a * b for a, b in itertools.pairwise(sizes)))
 
 
 def make_plan(request: Request) -> Plan:
@@ -129,7 +149,8 @@ def run(request: Request) -> int:
     try:
         with signals.restored():
             failures = _make(request, plan, console) if plan.missing else {}
-            return _report(request, plan, console, failures)
+            status = _report(request, plan, console, failures)
+            return max(status, _time(request, plan, console)) if request.timing else status
     except KeyboardInterrupt:
         with signals.ignored():
             kept = len(_stored(request, plan.runs))
@@ -159,19 +180,21 @@ def _count(n: int, what: str) -> str:
 
 def _make(request: Request, plan: Plan, console: Console) -> dict[str, Outcome]:
     """Make the missing runs; returns the failed ones by name."""
-    missing, failures = plan.missing, {}
+    missing, failures = plan.queue, {}
     jobs = min(request.jobs or _cores(), len(missing))
     news = Listener()
     with contextlib.closing(news), _workers(jobs) as pool:
         _compile(request, missing, pool, console)
-        tasks = [_task(request, plan, name, each, jobs, news) for name, each in missing]
+        tasks = [_task(request, plan, name, each, jobs, news.address) for name, each in missing]
         with Progress(console, {name: each.config.epochs for name, each in missing}) as progress:
 
             def on_poll() -> None:
                 signals.checkpoint()
                 progress.update(news.drain())
 
-            for outcome in runner.run(tasks, pool, on_poll):
+            for left, outcome in zip(reversed(range(len(tasks))), runner.run(tasks, pool, on_poll), strict=True):
+                if left == jobs - 1:  # from here on a core is idle
+                    threading.Thread(target=outputs.preload, daemon=True).start()
                 progress.finish(outcome.run_id, outcome.status)
                 if outcome.status == "failed":
                     failures[outcome.run_id] = outcome
@@ -195,32 +218,32 @@ def _workers(jobs: int) -> Iterator[runner.Pool]:
 
 def _compile(request: Request, missing: Sequence[tuple[str, Run]], pool: runner.Pool, console: Console) -> None:
     """Compile what the runs need, once, before workers look for it in the cache on disk."""
-    needs = list(dict.fromkeys(_kernels(run.config) for _, run in missing if run.config.engine == "numba"))
-    if not needs:
+    kinds = list(dict.fromkeys(_kind(run.config) for _, run in missing if run.config.engine == "numba"))
+    if not kinds:
         return
     from kernels.jit import cache_folder
 
     if not cache_folder().is_dir():
-        console.print(Text("Compiling kernels for this machine, once (10 to 30 s) …"))
+        console.print(Text("Compiling kernels for this machine, once (5 to 20 s) …"))
     start = time.perf_counter()
     with Pause(console, "compiling kernels") as pause:
 
-        def on_poll(ready: int) -> None:
+        def on_poll(ready: int, parts: int) -> None:
             signals.checkpoint()
-            pause.update(f"{ready} of {len(needs)} kinds of run ready")
+            pause.update(f"{ready} of {parts} parts ready" if parts else "starting the workers")
 
-        runner.compile_kernels(needs, request.study.extensions, pool, on_poll)
+        runner.compile_kernels(kinds, request.study.extensions, pool, on_poll)
     seconds = time.perf_counter() - start
     if seconds > COMPILED_SECONDS:
         console.print(Text(f"Compiling took {seconds:.1f} s; later commands find the kernels in the cache."))
 
 
-def _kernels(config: RunConfig) -> tuple[str, str, str, str]:
+def _kind(config: RunConfig) -> Kind:
     """What decides which kernels a run needs."""
     return config.activation, config.loss, config.optimizer.name, config.precision
 
 
-def _task(request: Request, plan: Plan, name: str, run: Run, jobs: int, news: Listener) -> Task:
+def _task(request: Request, plan: Plan, name: str, run: Run, jobs: int, news: Address | None) -> Task:
     circumstances = {"jobs": jobs, "data_fingerprint": plan.dataset.fingerprint, "code_version": code_version()}
     return Task(
         run_id=name,
@@ -230,7 +253,7 @@ def _task(request: Request, plan: Plan, name: str, run: Run, jobs: int, news: Li
         runs_folder=request.runs_folder.absolute(),
         extensions=request.study.extensions,
         circumstances=circumstances,
-        news=news.address,
+        news=news,
     )
 
 
@@ -246,6 +269,29 @@ def _report(request: Request, plan: Plan, console: Console, failures: dict[str, 
     bad = sum(entry.row["status"] == "failed" for entry in entries)
     if bad:
         console.print(Text(f"{bad} of {len(entries)} runs failed; the same command tries them again."), soft_wrap=True)
+    return SOME_FAILED if bad else DONE
+
+
+def _time(request: Request, plan: Plan, console: Console) -> int:
+    """Time the first seed of each variant, alone; writes and shows the table, and returns the exit status."""
+    from harness import timing
+
+    first = plan.runs[: len(request.study.variants)]
+    tasks = [_task(request, plan, name, each, 1, None) for name, each in first]
+    turns = timing.ROUNDS * len(tasks)
+    with _workers(1) as pool, Pause(console, "timing one run at a time") as pause:
+
+        def on_poll(turn: int) -> None:
+            signals.checkpoint()
+            pause.update(f"turn {turn + 1} of {turns}, {tasks[turn % len(tasks)].variant}")
+
+        times = dict(zip(request.study.variants, timing.measure(tasks, pool, on_poll), strict=True))
+    facts = {"data_fingerprint": plan.dataset.fingerprint, "code_version": code_version()}
+    table = timing.write(request.folder, request.study, times, facts)
+    console.print(table)
+    bad = {variant: each.reason for variant, each in times.items() if each.reason}
+    for variant, reason in bad.items():
+        console.print(Text(f"{variant} has no times: {reason}"), soft_wrap=True)
     return SOME_FAILED if bad else DONE
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.tables import SUMMARY_COLUMNS, missing
@@ -42,17 +42,15 @@ def summary_markdown(summary: pd.DataFrame, runs: pd.DataFrame, title: str, base
     """
     columns = _cells(summary, baseline)
     lines = [
-        f"# {_markdown(title)}",
+        f"# {escaped(title)}",
         "",
         f"- Data set: {_facts(runs, 'dataset')}, fingerprint {_facts(runs, 'data_fingerprint')}",
         f"- Runs: {len(runs)}, over {_seeds(runs)}",
         f"- Jobs at a time: {_facts(runs, 'jobs')}; engine: {_facts(runs, 'engine')}, {_facts(runs, 'precision')}",
         "",
-        "| " + " | ".join(_markdown(header) for header in columns) + " |",
-        "|" + "|".join(" :-- " if header in ("Variant", *_factors(summary)) else " --: " for header in columns) + "|",
+        *markdown_table(columns, ("Variant", *_factors(summary))),
     ]
-    lines += ["| " + " | ".join(map(_markdown, cells)) + " |" for cells in zip(*columns.values(), strict=True)]
-    return "\n".join([*lines, "", _markdown(_legend(summary, baseline)), ""])
+    return "\n".join([*lines, "", escaped(_legend(summary, baseline)), ""])
 
 
 def terminal_table(summary: pd.DataFrame, title: str, baseline: str | None = None) -> Table:
@@ -84,6 +82,23 @@ def visible(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
+def seconds(value: float) -> str:
+    """Seconds to three significant digits, without an exponent."""
+    if math.isnan(value):
+        return MISSING
+    places = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:.{min(max(places, 0), 6)}f}"
+
+
+def markdown_table(columns: Mapping[str, Sequence[str]], left: Collection[str]) -> list[str]:
+    """Lines of a Markdown table of columns of texts, which are escaped; those not in ``left`` are set to the right."""
+    return [
+        "| " + " | ".join(map(escaped, columns)) + " |",
+        "|" + "|".join(" :-- " if header in left else " --: " for header in columns) + "|",
+        *("| " + " | ".join(map(escaped, cells)) + " |" for cells in zip(*columns.values(), strict=True)),
+    ]
+
+
 def _factors(summary: pd.DataFrame) -> list[str]:
     """Columns that are settings."""
     return [name for name in summary.columns if name not in SUMMARY_COLUMNS]
@@ -109,8 +124,8 @@ def _cells(summary: pd.DataFrame, baseline: str | None) -> dict[str, list[str]]:
             columns["Pairs"] = [MISSING if line["variant"] == baseline else str(line["difference_n"]) for line in lines]
         columns["p"] = [_probability(line["p_value"]) for line in lines]
         columns["p (Holm)"] = [_probability(line["p_holm"]) for line in lines]
-    columns["s per epoch"] = [_seconds(line["seconds_per_epoch"]) for line in lines]
-    columns["s per run"] = [_seconds(line["train_seconds"]) for line in lines]
+    columns["s per epoch"] = [seconds(line["seconds_per_epoch"]) for line in lines]
+    columns["s per run"] = [seconds(line["train_seconds"]) for line in lines]
     return columns
 
 
@@ -133,17 +148,9 @@ def _probability(p: float) -> str:
     return MISSING if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3g}"
 
 
-def _seconds(seconds: float) -> str:
-    """Seconds to three significant digits, without an exponent."""
-    if math.isnan(seconds):
-        return MISSING
-    places = 2 - math.floor(math.log10(seconds)) if seconds > 0 else 0
-    return f"{seconds:.{min(max(places, 0), 6)}f}"
-
-
 def _facts(runs: pd.DataFrame, column: str) -> str:
     """List the distinct values of a column."""
-    return ", ".join(_markdown(_scalar(value)) for value in runs[column].unique()) or MISSING
+    return ", ".join(escaped(_scalar(value)) for value in runs[column].unique()) or MISSING
 
 
 def _seeds(runs: pd.DataFrame) -> str:
@@ -169,7 +176,7 @@ def _legend(summary: pd.DataFrame, baseline: str | None) -> str:
     return text + " Seconds: training steps only; median per epoch, mean per run."
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
     """Return the text with everything escaped that Markdown or HTML would read as markup."""
-    escaped = re.sub(r"([\\|`*\[\]~$#])", r"\\\1", html.escape(visible(text), quote=False))
-    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
+    text = re.sub(r"([\\|`*\[\]~$#])", r"\\\1", html.escape(visible(text), quote=False))
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)

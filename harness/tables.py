@@ -12,13 +12,16 @@ the numbers of each layer). A "summary" has one line per variant.
 from __future__ import annotations
 
 import csv
+import functools
 import io
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.metrics import Confusion, precision_recall_f1
 from harness.stats import differences, holm, mean_interval, sign_flip_p
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = Mapping[str, Any]
+Numbers = npt.NDArray[np.float64]
 
 RUN_COLUMNS = ("run_id", "study", "variant", "seed", "status", "reason", "dataset", "engine", "precision", "jobs")
 RESULT_COLUMNS = (
@@ -141,14 +145,22 @@ def summary_frame(
     """
     import pandas as pd
 
-    groups = {str(name): group for name, group in runs.groupby("variant", sort=False)}
-    nothing = runs.iloc[:0]
-    done = {name: group[group["status"] == "done"] for name, group in groups.items()}
-    accuracies = {name: _by_seed(group, name) for name, group in done.items()}
+    places = {str(name): rows for name, rows in runs.groupby("variant", sort=False).indices.items()}
+    status = runs["status"].to_numpy(dtype=object)
+    settings = {factor: runs[factor].to_numpy(dtype=object) for factor in factors}
+    figures = {
+        name: runs[name].to_numpy(dtype=np.float64, na_value=math.nan)
+        for name in ("seed", "test_accuracy", "seconds_per_epoch", "train_seconds", "val_accuracy", "test_f1_macro")
+    }
+    done = {name: rows[status[rows] == "done"] for name, rows in places.items()}
+    accuracies = {
+        name: _by_seed(figures["seed"][rows], figures["test_accuracy"][rows], name) for name, rows in done.items()
+    }
+    nothing = np.empty(0, np.intp)
     reference = accuracies.get(baseline, {}) if baseline is not None else {}
     lines = []
     for variant in variants:
-        group, finished = groups.get(variant, nothing), done.get(variant, nothing)
+        rows, finished = places.get(variant, nothing), done.get(variant, nothing)
         own = accuracies.get(variant, {})
         accuracy = mean_interval(own.values())
         pairs = differences(own, reference) if variant != baseline else []
@@ -156,10 +168,10 @@ def summary_frame(
         lines.append(
             {
                 "variant": variant,
-                **{factor: _constant(group, factor, variant) for factor in factors},
+                **{factor: _constant(settings[factor][rows], factor, variant) for factor in factors},
                 "n": len(finished),
-                "diverged": int((group["status"] == "diverged").sum()),
-                "failed": int((group["status"] == "failed").sum()),
+                "diverged": int(np.count_nonzero(status[rows] == "diverged")),
+                "failed": int(np.count_nonzero(status[rows] == "failed")),
                 "test_accuracy": accuracy.mean,
                 "test_accuracy_std": accuracy.std,
                 "test_accuracy_low": accuracy.low,
@@ -170,10 +182,10 @@ def summary_frame(
                 "difference_n": difference.n,
                 "p_value": sign_flip_p(pairs),
                 "p_holm": math.nan,
-                "seconds_per_epoch": _median(finished["seconds_per_epoch"]),
-                "train_seconds": _mean(finished["train_seconds"]),
-                "val_accuracy": _mean(finished["val_accuracy"]),
-                "test_f1_macro": _mean(finished["test_f1_macro"]),
+                "seconds_per_epoch": _median(figures["seconds_per_epoch"][finished]),
+                "train_seconds": _mean(figures["train_seconds"][finished]),
+                "val_accuracy": _mean(figures["val_accuracy"][finished]),
+                "test_f1_macro": _mean(figures["test_f1_macro"][finished]),
             }
         )
     tested = [line for line in lines if not math.isnan(line["p_value"])]
@@ -186,7 +198,8 @@ def summary_frame(
 def to_csv(frame: pd.DataFrame) -> bytes:
     r"""UTF-8 CSV whose numbers and texts read back exactly: shortest exact floats, ``\n`` line ends, NaN empty."""
     # A lone carriage return ends a line for most readers, but is not in itself a reason to quote for Python's writer.
-    returns = any("\r" in value for column in frame for value in (column, *frame[column]) if isinstance(value, str))
+    texts = [*frame.columns, *(value for name in frame.select_dtypes(exclude="number") for value in frame[name])]
+    returns = any("\r" in value for value in texts if isinstance(value, str))
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
     text: str = frame.to_csv(index=False, lineterminator="\n", quoting=quoting)
     return text.encode("utf-8")
@@ -198,7 +211,7 @@ def from_csv(data: bytes) -> pd.DataFrame:
     texts = zip(*lines, strict=True) if lines else ((),) * len(header)
     return _assemble(
         {
-            name: column if name in TEXT_COLUMNS else map(_parse, column)
+            name: column if name in TEXT_COLUMNS else map(functools.lru_cache(_parse), column)
             for name, column in zip(header, texts, strict=True)
         }
     )
@@ -214,7 +227,9 @@ def missing(value: Any) -> bool:
 def _frame(rows: Iterable[Row], head: Sequence[str], tail: Sequence[str]) -> pd.DataFrame:
     """Make a data frame of head, the other keys in order of appearance, tail; absent values are missing."""
     rows = list(rows)
-    between = {key: None for row in rows for key in row if key not in head and key not in tail}
+    between = dict.fromkeys(key for row in rows for key in row)
+    for name in (*head, *tail):
+        between.pop(name, None)
     return _assemble({name: [row.get(name) for row in rows] for name in (*head, *between, *tail)})
 
 
@@ -230,9 +245,9 @@ def _parse(text: str) -> Any:
     """Read a number, a truth value, nothing or, failing these, the text itself."""
     if text in ("", "True", "False"):
         return {"": None, "True": True, "False": False}[text]
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
+    with suppress(ValueError):
+        number = float(text)
+        return int(text) if text.removeprefix("-").isdigit() else number
     return text
 
 
@@ -241,9 +256,10 @@ def _column(values: list[Any]) -> pd.Series[Any]:
     import pandas as pd
 
     plain = [("x".join(map(str, v)) or "none") if isinstance(v, (list, tuple)) else v for v in values]
-    known = [value for value in plain if not missing(value)]
-    whole = all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for value in known)
-    dtype = None if len(known) == len(plain) or not whole else "Int64" if known else "float64"
+    known = pd.Series(plain, dtype=object).notna().to_numpy()
+    kinds = set(map(type, itertools.compress(plain, known)))
+    whole = all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in kinds)
+    dtype = None if known.all() or not whole else "Int64" if kinds else "float64"
     column: pd.Series[Any] = pd.Series(plain, dtype=dtype)
     return column
 
@@ -254,27 +270,29 @@ def _natural(name: str) -> tuple[str, int]:
     return (stem, int(number)) if number.isdigit() else (name, 0)
 
 
-def _by_seed(done: pd.DataFrame, variant: str) -> dict[int, float]:
+def _by_seed(done: Numbers, accuracies: Numbers, variant: str) -> dict[int, float]:
     """Test accuracy of each seed."""
-    seeds = [int(seed) for seed in done["seed"]]
+    seeds = [int(seed) for seed in done]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"variant {variant!r} has more than one done run of a seed: {sorted(seeds)}")
-    return dict(zip(seeds, map(float, done["test_accuracy"]), strict=True))
+    return dict(zip(seeds, accuracies.tolist(), strict=True))
 
 
-def _constant(group: pd.DataFrame, factor: str, variant: str) -> Any:
+def _constant(settings: npt.NDArray[np.object_], factor: str, variant: str) -> Any:
     """Return the one value that a factor has in a variant; None without runs."""
-    values = group[factor].unique()
+    import pandas as pd
+
+    values = pd.unique(settings)
     if len(values) > 1:
         raise ValueError(f"variant {variant!r} has several values of {factor}: {list(values)}")
     return values[0] if len(values) else None
 
 
-def _mean(column: pd.Series[float]) -> float:
+def _mean(column: Numbers) -> float:
     """Mean that a NaN makes NaN; NaN of nothing."""
     return math.fsum(column) / len(column) if len(column) else math.nan
 
 
-def _median(column: pd.Series[float]) -> float:
+def _median(column: Numbers) -> float:
     """Median that a NaN makes NaN; NaN of nothing."""
-    return float(np.median(column.to_numpy(dtype=np.float64))) if len(column) else math.nan
+    return float(np.median(column)) if len(column) else math.nan

@@ -141,7 +141,7 @@ def train(
     train_seconds = eval_seconds = 0.0
     status, reason = "done", ""
     for epoch in range(config.epochs):
-        order = split.train[np.random.default_rng(stream(config.seed, "order", epoch)).permutation(len(split.train))]
+        order = np.random.default_rng(stream(config.seed, "order", epoch)).permutation(split.train)
         dropout_seed = int(stream(config.seed, "dropout", epoch).generate_state(1, np.uint64)[0])
         lr = learning_rates(config.schedule.name, config.optimizer.lr, config.schedule.settings,
                             epoch * steps_per_epoch, steps_per_epoch, steps_per_epoch, config.epochs)  # fmt: skip
@@ -151,7 +151,6 @@ def train(
         train_seconds += end - start
         val = engine.evaluate(X, y, split.val)
         val_loss, val_accuracy = _score(val, y[split.val])
-        eval_seconds += time.perf_counter() - end
         inspections.append(engine.inspect(X, y, split.train[:INSPECTED_ROWS]))
         record = {
             "epoch": epoch + 1,
@@ -164,6 +163,7 @@ def train(
             "train_seconds": train_seconds,
             **layer_scalars(inspections[-1]),
         }
+        eval_seconds += time.perf_counter() - end
         history.append(record)
         if on_epoch is not None:
             on_epoch(record)
@@ -187,8 +187,8 @@ def _finish(
     start = time.perf_counter()
     test = engine.evaluate(dataset.X, y, split.test)
     test_loss, test_accuracy = _score(test, y[split.test])
-    timings["eval_seconds"] += time.perf_counter() - start
     train_loss, train_accuracy = _score(engine.evaluate(dataset.X, y, split.train), y[split.train])
+    timings["eval_seconds"] += time.perf_counter() - start
     confusion = confusion_matrix(y[split.test], test.predictions, n_classes)
     precision, recall, f1 = macro(confusion)
     done = status == "done"

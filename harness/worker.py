@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import threading
@@ -21,6 +22,8 @@ from harness.extensions import load_extensions
 from harness.store import save_run
 from harness.trainer import Record, train
 from harness.version import code_version
+
+Kind = tuple[str, str, str, str]  # of run: activation, loss, optimizer, precision
 
 PARENT_SECONDS = 0.5  # between looks at whether the parent is still there
 
@@ -78,12 +81,20 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
-def compile_kernels(need: tuple[str, str, str, str], extensions: Sequence[Path]) -> None:
-    """Compile what one kind of run needs, or load it from the cache on disk, where other processes then find it."""
+def kernel_parts(kinds: Sequence[Kind], extensions: Sequence[Path]) -> list[tuple[Kind, tuple[str, ...]]]:
+    """Name the parts of compiled code that kinds of run need, each once, with a kind that needs it."""
     from kernels import engine
 
     load_extensions(extensions)
-    engine.compile_kernels(*need)
+    return list({key: (kind, key) for kind in kinds for key in engine.kernel_parts(*kind)}.values())
+
+
+def compile_part(kind: Kind, key: tuple[str, ...], extensions: Sequence[Path]) -> None:
+    """Compile one part, or load it from the cache on disk, where other processes then find it."""
+    from kernels import engine
+
+    load_extensions(extensions)
+    engine.kernel_parts(*kind)[key]()
 
 
 @functools.lru_cache(maxsize=1)
@@ -101,6 +112,12 @@ def _sender(news: events.Address | None) -> events.Sender:
     return events.Sender(news)
 
 
+def data_of(task: Task) -> tuple[Dataset, Split]:
+    """Images and split of a task; its extensions are known from here on."""
+    load_extensions(task.extensions)
+    return _data(task.data_folder), _split(task.data_folder, task.config.data)
+
+
 def execute(task: Task) -> Outcome:
     """Train a task's run and store it."""
     sender = _sender(task.news)
@@ -112,16 +129,23 @@ def execute(task: Task) -> Outcome:
     try:
         if task.circumstances["code_version"] != code_version():
             raise UserError("the code was edited while the study ran")
-        load_extensions(task.extensions)
-        split = _split(task.data_folder, task.config.data)
-        result = train(task.config, _data(task.data_folder), split, on_epoch)
+        dataset, split = data_of(task)
+        result = train(task.config, dataset, split, on_epoch)
         save_run(task.runs_folder, task.run_id, task.config, result, task.circumstances)
     except (Exception, SystemExit) as error:  # one run's failure must not take the study down: it becomes a reason
-        return Outcome(task.run_id, "failed", _one_line(error))
+        return Outcome(task.run_id, "failed", one_line(error))
+    _settle()
     return Outcome(task.run_id, result.status, result.reason)
 
 
-def _one_line(error: BaseException) -> str:
+@functools.cache
+def _settle() -> None:
+    """Spare the garbage collector what a first run has loaded: loky calls it every second, for 40 ms each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def one_line(error: BaseException) -> str:
     """An exception's kind, unless it is one of ours, and its message."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split()).rstrip(":")

@@ -7,17 +7,18 @@ layout on the way in and out, in panels inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numba
 import numpy as np
 
-from kernels import epoch, panels, registry, statistics
+from kernels import epoch, panels, registry, statistics, units
 from kernels.activations import ACTIVATIONS
 from kernels.losses import LOSSES
 from kernels.model import EpochResult, Evaluation, LayerStatistics, Model
 from kernels.optimizers import OPTIMIZERS
-from kernels.units import compile_units, gather_address
 
 Weights = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -67,7 +68,8 @@ class Engine:
             self._params[0, b_part][: len(b)] = b
         for (W, _), transposed in zip(weights[1:], self._transposed[1:], strict=True):
             panels.pack(np.asarray(W, self.dtype).T, transposed)
-        self._units = compile_units(self._activation, self._loss, self._optimizer, self.dtype.name)
+        self._units = np.zeros(epoch.UNITS, np.int64)
+        units.addresses(units.parts(self._activation, self._loss, self._optimizer, self.dtype.name), self._units)
         self._train, self._evaluate, self._gradients = epoch.make_epoch(self.dtype.name)
         self._batch = np.zeros(epoch.ENTRIES, np.int64)
         self._rows = 0
@@ -134,7 +136,7 @@ class Engine:
         if len(y) and (y.min() < 0 or y.max() >= self.model.sizes[-1]):
             raise ValueError(f"labels must lie in [0, {self.model.sizes[-1]})")
         self._reserve(rows)
-        self._units[epoch.GATHER] = gather_address(self.dtype.name, X.dtype.name)
+        units.addresses([units.gather_part(self.dtype.name, X.dtype.name)], self._units)
         row_bytes = self._params.strides[0]
         self._batch[:] = (
             X.ctypes.data, y.ctypes.data, indices.ctypes.data, len(indices), self._scale.ctypes.data,
@@ -234,12 +236,30 @@ class Engine:
         return table
 
 
-def compile_kernels(activation: str, loss: str, optimizer: str, dtype: str) -> None:
-    """Compile the kernels of a kind of run, or load them from the cache, so that other processes find them there."""
-    model = Model((1, 1, 1), activation=activation, loss=loss, optimizer=optimizer)
-    one = np.ones(1)
-    engine = Engine(model, [(np.ones((1, 1)), one), (np.ones((1, 1)), one)], dtype, one, one)
-    X, y, rows = np.zeros((1, 1), np.uint8), np.zeros(1, np.int64), np.zeros(0, np.int64)
-    engine.train_epoch(X, y, rows, 1, np.zeros(0))
-    engine.evaluate(X, y, rows)
-    engine.inspect(X, y, np.zeros(1, np.int64))
+def kernel_parts(activation: str, loss: str, optimizer: str, dtype: str) -> dict[units.Key, Callable[[], Any]]:
+    """What a kind of run on images is made of: by its key, a function that compiles a part or loads it from the cache.
+
+    Kinds share parts. A part is compiled into this process once, and into the cache, where other processes find it;
+    the parts that take longest come first.
+    """
+    train, evaluate, gradients = epoch.make_epoch(dtype)
+    row, table = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
+    found: dict[units.Key, Callable[[], Any]] = {
+        ("train", dtype): _compiler(train, row, table, row, 1, 1, 1, 1, 1.0, 1.0, np.uint64(1), 1.0),
+        ("evaluate", dtype): _compiler(evaluate, row, table, row, 1, 1, 1),
+        ("gradients", dtype): _compiler(gradients, row, table, row, 1.0),
+    }
+    chosen = (
+        registry.get(ACTIVATIONS, "activation", activation),
+        registry.get(LOSSES, "loss", loss),
+        registry.get(OPTIMIZERS, "optimizer", optimizer),
+    )
+    for key, _, compile_part in [*units.parts(*chosen, dtype), units.gather_part(dtype, "uint8")]:
+        found[key] = functools.partial(units.once, key, compile_part)
+    found["statistics", dtype] = functools.partial(statistics.compile_statistics, dtype)
+    return found
+
+
+def _compiler(kernel: Any, *arguments: Any) -> Callable[[], Any]:
+    """What compiles a kernel for arguments like these."""
+    return lambda: kernel.compile(tuple(map(numba.typeof, arguments)))

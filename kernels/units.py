@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,39 +16,50 @@ from kernels.losses import Loss, compile_loss
 from kernels.optimizers import KEEP_GRADIENT, Optimizer
 from kernels.update import compile_update
 
-_compiled: dict[tuple[str, ...], Any] = {}  # also keeps the code behind the addresses alive
+Key = tuple[str, ...]
+Part = tuple[Key, tuple[int, ...], Callable[[], Any]]
+
+_compiled: dict[Key, tuple[Any, ...]] = {}  # also keeps the code behind the addresses alive
 
 
-def _once(key: tuple[str, ...], compile_part: Callable[[], Any]) -> Any:
+def once(key: Key, compile_part: Callable[[], Any]) -> tuple[Any, ...]:
+    """What ``compile_part`` gives, as a tuple; it is called only if nothing has this key yet."""
     if key not in _compiled:
-        _compiled[key] = compile_part()
+        made = compile_part()
+        _compiled[key] = made if isinstance(made, tuple) else (made,)
     return _compiled[key]
 
 
-def compile_units(activation: Activation, loss: Loss, optimizer: Optimizer, dtype: str) -> np.ndarray:
-    """Addresses of all parts but the gathering, in the order of :mod:`kernels.epoch`; int64."""
-    parts = {
-        epoch.PRODUCT: _once(("product", dtype), lambda: compile_product(dtype)),
-        epoch.TRANSPOSE: _once(("transpose", dtype), lambda: compile_transpose(dtype)),
-        epoch.COLUMN_SUMS: _once(("column sums", dtype), lambda: compile_column_sums(dtype)),
-        epoch.DROPOUT: _once(("dropout", dtype), lambda: compile_dropout(dtype)),
-        epoch.PREDICT: _once(("predict", dtype), lambda: compile_predict(dtype)),
-        epoch.KEEP: _update(KEEP_GRADIENT, dtype)[0],
-        epoch.LOSS: _once(("loss", loss.key, dtype), lambda: compile_loss(loss, dtype)),
-    }
-    activate = _once(("activation", activation.key, dtype), lambda: compile_activation(activation, dtype))
-    parts[epoch.ACTIVATION], parts[epoch.ACTIVATION_BACK] = activate
-    parts[epoch.UPDATE], parts[epoch.UPDATE_FLAT] = _update(optimizer, dtype)
-    addresses = np.zeros(epoch.UNITS, np.int64)
-    for place, part in parts.items():
-        addresses[place] = part.address
-    return addresses
+def parts(activation: Activation, loss: Loss, optimizer: Optimizer, dtype: str) -> list[Part]:
+    """All parts but the gathering: key, places among the units (see :mod:`kernels.epoch`), how to compile them."""
+    return [
+        (("product", dtype), (epoch.PRODUCT,), lambda: compile_product(dtype)),
+        (("transpose", dtype), (epoch.TRANSPOSE,), lambda: compile_transpose(dtype)),
+        (("column sums", dtype), (epoch.COLUMN_SUMS,), lambda: compile_column_sums(dtype)),
+        (("dropout", dtype), (epoch.DROPOUT,), lambda: compile_dropout(dtype)),
+        (("predict", dtype), (epoch.PREDICT,), lambda: compile_predict(dtype)),
+        (("loss", loss.key, dtype), (epoch.LOSS,), lambda: compile_loss(loss, dtype)),
+        (
+            ("activation", activation.key, dtype),
+            (epoch.ACTIVATION, epoch.ACTIVATION_BACK),
+            lambda: compile_activation(activation, dtype),
+        ),
+        _update_part(KEEP_GRADIENT, (epoch.KEEP,), dtype),
+        _update_part(optimizer, (epoch.UPDATE, epoch.UPDATE_FLAT), dtype),
+    ]
 
 
-def _update(optimizer: Optimizer, dtype: str) -> Any:
-    return _once(("update", optimizer.program.key, dtype), lambda: compile_update(optimizer.program, dtype))
+def _update_part(optimizer: Optimizer, places: tuple[int, ...], dtype: str) -> Part:
+    return ("update", optimizer.program.key, dtype), places, lambda: compile_update(optimizer.program, dtype)
 
 
-def gather_address(dtype: str, data_dtype: str) -> int:
-    """Address of what gathers mini-batches from data of a type."""
-    return int(_once(("gather", dtype, data_dtype), lambda: compile_gather(dtype, data_dtype)).address)
+def gather_part(dtype: str, data_dtype: str) -> Part:
+    """What gathers mini-batches from data of a type."""
+    return ("gather", dtype, data_dtype), (epoch.GATHER,), lambda: compile_gather(dtype, data_dtype)
+
+
+def addresses(parts: Iterable[Part], units: np.ndarray) -> None:
+    """Put the addresses of parts, compiled if need be, at their places in ``units`` (in place)."""
+    for key, places, compile_part in parts:
+        for place, made in zip(places, once(key, compile_part), strict=False):  # of an update, KEEP takes one half
+            units[place] = made.address

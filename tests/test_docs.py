@@ -83,6 +83,7 @@ def readme_results(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("study")
     (folder / "dropout.toml").write_text(blocks("README.md", "toml")[0], encoding="utf-8")
     overrides = ["--limit", "300", "--epochs", "1", "--seeds", "1", "--jobs", "1", "--out", str(folder / "results")]
+    overrides += ["--timing"]
     assert ablate.main([str(folder / "dropout.toml"), *overrides]) == 0
     return folder / "results"
 
@@ -279,6 +280,12 @@ def test_the_documented_columns_of_the_history_are_the_real_ones(tables, readme_
 def test_the_documented_columns_of_classes_are_the_real_ones(tables):
     assert column_table("classes.csv") == header(tables / "classes.csv")
     assert len((tables / "classes.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 * 10
+
+
+def test_the_documented_columns_of_the_times_are_the_real_ones(tables):
+    documented = column_table("timing.csv, timing.md")
+    at = documented.index("*settings*")
+    assert header(tables / "timing.csv") == [*documented[:at], "dropout", *documented[at + 1 :]]
 
 
 def test_the_documented_arrays_are_the_real_ones(tables, readme_results):

@@ -7,7 +7,9 @@ import xml.etree.ElementTree as ElementTree
 import matplotlib
 import numpy as np
 import pytest
+import seaborn
 from matplotlib import style as styles
+from matplotlib.colors import to_rgb
 
 from harness import plots, tables
 from harness.errors import UserError
@@ -229,3 +231,7 @@ def test_making_and_saving_figures_leaves_settings_and_no_other_file(tmp_path):
     paths = plots.save(figure, tmp_path, "curves")
     assert dict(matplotlib.rcParams) == before
     assert sorted(tmp_path.iterdir()) == sorted(paths) == [tmp_path / "curves.png", tmp_path / "curves.svg"]
+
+
+def test_the_colours_are_those_of_seaborns_palette_for_the_colour_blind():
+    assert list(map(to_rgb, plots.COLOURS)) == list(seaborn.color_palette("colorblind"))

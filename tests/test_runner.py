@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import pytest
 from processes import ROOT, alive, children, wait_until
 from test_worker import failing
 
-from harness import runner
+from harness import runner, worker
 from harness.store import load_run
+from kernels.activations import ACTIVATIONS
+from kernels.optimizers import OPTIMIZERS
 
 __all__ = ["failing"]  # a fixture
 
@@ -59,6 +62,15 @@ def test_outcomes_come_as_runs_end_and_runs_start_in_order(pool, make_task):
     assert order == ["run1", "run2", "run3", "run0"]
 
 
+def test_workers_go_on_while_this_process_is_busy(pool, make_task):
+    """When one outcome is known, as many tasks as there are workers lie ready, and get done though nobody asks."""
+    tasks = [make_task(f"run{i}") for i in range(7)]
+    coming = runner.run(tasks, pool, lambda: None)
+    next(coming)
+    wait_until(lambda: len([task for task in tasks if (task.runs_folder / task.run_id).exists()]) >= 2 * pool.jobs)
+    assert len(list(coming)) == 6
+
+
 def test_no_tasks_are_no_trouble(pool):
     assert outcomes([], pool) == {}
 
@@ -96,11 +108,46 @@ def test_a_run_that_kills_its_worker_takes_no_other_one_down(pool, make_task, fa
     assert ended == dict.fromkeys(("long", "run0", "run1", "run2"), ("done", ""))
 
 
+def test_a_run_that_waited_behind_a_dead_worker_is_under_no_suspicion(make_task, failing, tmp_path):
+    """Both kill their worker; the second, which had not begun when the first did, has all its tries, too."""
+    task = failing(f"open({str(tmp_path / 'deaths')!r}, 'a').write('x'); {DIE}")
+    tasks = [dataclasses.replace(task, run_id=name) for name in ("first", "second")]
+    pool = runner.Pool(1)
+    pool.open()
+    try:
+        assert {status for status, _ in outcomes([*tasks, make_task("a")], pool).values()} == {"failed", "done"}
+    finally:
+        pool.kill()
+    assert (tmp_path / "deaths").read_text() == "x" * 2 * runner.TRIES
+
+
 def test_what_cannot_be_compiled_is_left_for_its_run_to_tell(pool):
-    polls: list[int] = []
-    runner.compile_kernels([("relu", "no such loss", "sgd", "float32")] * 2, (), pool, polls.append)
-    assert polls[-1] == 2
-    runner.compile_kernels([], (), pool, polls.append)
+    polls: list[tuple[int, int]] = []
+    kinds = [("relu", "no such loss", "sgd", "float32")] * 2
+    runner.compile_kernels(kinds, (), pool, lambda *ready: polls.append(ready))
+    assert set(polls) == {(0, 0)}
+    assert pool.submit(int).result() == 0
+
+
+@pytest.mark.long
+def test_a_cold_start_compiles_every_part_once_and_runs_find_them_all(pool, make_task, monkeypatch, tmp_path):
+    monkeypatch.setenv("ABLATION_BENCH_CACHE", str(tmp_path / "cold"))
+    pool.reopen()
+    kinds = [(name, "cross_entropy", "sgd", "float32") for name in ACTIVATIONS]
+    kinds += [("relu", "cross_entropy", name, "float32") for name in OPTIMIZERS] + [("relu", "mse", "sgd", "float32")]
+    polls: list[tuple[int, int]] = []
+    runner.compile_kernels(kinds, (), pool, lambda *ready: polls.append(ready))
+    parts = worker.kernel_parts(kinds, ())
+    assert polls[-1] == (len(parts), len(parts))
+    assert len({key for _, key in parts}) == len(parts)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cold").rglob("*.nb?")}
+    assert len(files) > 2 * len(parts)  # an index and code for each; some have two functions
+    tasks = [
+        make_task(f"{kind}", engine="numba", activation=kind[0], loss=kind[1], optimizer={"name": kind[2], "lr": 0.1})
+        for kind in kinds
+    ]
+    assert set(outcomes(tasks, pool).values()) == {("done", "")}
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cold").rglob("*.nb?")} == files
 
 
 def test_workers_do_not_hear_ctrl_c(pool, make_task):

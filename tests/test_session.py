@@ -241,6 +241,45 @@ def test_a_plan_lists_runs_variant_by_variant_within_a_seed(small_data, write, t
     assert plan.stored == set()
 
 
+def test_the_last_seed_starts_with_the_longest_runs_and_no_other_does(small_data, write, tmp_path):
+    text = STUDY.format(more="") + "long = { epochs = 5 }\nshort = { hidden = [2] }\n"
+    plan = make_plan(Request(study.load(write(text)), ("x",), out=tmp_path / "out"))
+    order = [(run.variant, run.config.seed) for _, run in plan.queue]
+    assert order[:4] == [(name, 0) for name in ("narrow", "wide", "long", "short")]
+    assert order[4:] == [(name, 1) for name in ("long", "wide", "narrow", "short")]
+
+
+def test_timing_is_a_table_of_its_own_and_makes_no_run(ask, write, tmp_path):
+    path = write(STUDY.format(more="") + 'wild = { optimizer = { name = "sgd", lr = 1e38 }, l2 = 1e30 }\n')
+    ask(path)
+    before, files = stamps(tmp_path), contents(tables(tmp_path))
+    status, out, err = ask(path, "--timing")
+    assert (status, err) == (1, "")
+    assert "6 already stored" in out
+    assert "wild has no times: the training loss was not finite in epoch 1" in out
+    assert stamps(tmp_path) == before
+    after = contents(tables(tmp_path))
+    assert {name for name in after if after[name] != files.get(name)} == {
+        "environment.json",  # which has the command
+        "timing.csv",
+        "timing.md",
+    }
+    times = from_csv(after["timing.csv"]).set_index("variant")
+    assert list(times["epochs_timed"]) == [9, 9, 0]
+    assert set(times["jobs"]) == {1}
+    assert times.loc["narrow", "ratio"] == 1
+    assert times.loc["wild", ["seconds_per_epoch", "ratio", "images_per_second", "eval_seconds"]].isna().all()
+    for line in times.loc[["narrow", "wide"]].itertuples():
+        assert 0 < line.fastest_epoch_seconds <= line.seconds_per_epoch <= line.slowest_epoch_seconds
+        assert line.images_per_second == pytest.approx(248 / line.seconds_per_epoch)
+        assert line.eval_seconds > 0
+
+
+def test_without_being_asked_nothing_is_timed(ask, write, tmp_path):
+    ask(write(), "--seeds", "1")
+    assert not list((tmp_path / "out").rglob("timing*"))
+
+
 def test_remains_of_killed_commands_are_swept(ask, write, tmp_path):
     for folder in (tmp_path / "out" / "runs", tables(tmp_path)):
         (folder / ".tmp-old").mkdir(parents=True)

@@ -118,6 +118,12 @@ def test_sign_flip_p_is_exact_for_twenty_differences():
     assert sign_flip_p([1] * 15 + [-1] * 5) == pytest.approx(peer.binomtest(15, 20).pvalue)
 
 
+@pytest.mark.parametrize("n", [2, 7, 13, 16])
+def test_sign_flip_p_counts_all_choices_however_it_goes_about_it(n):
+    values = np.random.default_rng(n).normal(0.3, 1, n)
+    assert sign_flip_p(values) == sign_flip_by_hand(values)
+
+
 def test_sign_flip_p_above_twenty_differences_is_estimated_and_never_zero():
     assert sign_flip_p([1.0] * 40) == 1 / MONTE_CARLO_FLIPS
     values = [1] * 14 + [-1] * 7

@@ -4,6 +4,7 @@ import io
 import math
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -272,3 +273,20 @@ def test_importing_the_modules_loads_no_heavy_library():
 print([name for name in {heavy} if name in sys.modules])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("variants", [5, 1000, 20_000])
+def test_a_hundred_thousand_rows_are_read_and_summarised_within_ten_seconds(variants):
+    accuracies = np.random.default_rng(0).normal(0.9, 0.01, 100_000).tolist()
+    rows = [
+        row(f"variant {i % variants}", i // variants, accuracy, **{"optimizer.lr": 0.001 * (i % variants)})
+        for i, accuracy in enumerate(accuracies)
+    ]
+    data = tables.to_csv(tables.runs_frame(rows))
+    start = time.process_time()
+    runs = tables.from_csv(data)
+    summary = tables.summary_frame(runs, [f"variant {i}" for i in range(variants)], "variant 0", ["optimizer.lr"])
+    summary_markdown(summary, runs, "Many", "variant 0")
+    assert time.process_time() - start < 10
+    assert summary["n"].sum() == 100_000

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from engines import four_point_gradient, largest_error, make_data, make_engines, make_weights
 
+from kernels import units
 from kernels.activations import ACTIVATIONS
-from kernels.engine import Engine
+from kernels.engine import Engine, kernel_parts
+from kernels.epoch import make_epoch
 from kernels.losses import LOSSES
 from kernels.model import Model
 from kernels.optimizers import OPTIMIZERS
@@ -237,3 +239,33 @@ def test_nothing_to_train_or_evaluate_on_is_no_result():
 def test_unknown_names_are_errors(model):
     with pytest.raises(ValueError, match=r"unknown|has no setting"):
         make_engines((3, 2), **model)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_after_its_parts_a_run_has_nothing_left_to_compile(dtype, monkeypatch):
+    monkeypatch.setattr(units, "_compiled", {})
+    parts = kernel_parts("tanh", "mse", "adam", dtype)
+    for compile_part in parts.values():
+        compile_part()
+    ready = dict(units._compiled)
+    sizes = (5, 4, 3)
+    X, y = make_data(sizes[0], sizes[-1])
+    engine = make_engines(sizes, dtype, activation="tanh", loss="mse", optimizer="adam", dropout=0.5)[0]
+    run(engine, sizes, 32)
+    engine.evaluate(X, y, np.arange(9))
+    engine.gradients(X, y, np.arange(9))
+    assert units._compiled == ready
+    assert [len(kernel.signatures) for kernel in make_epoch(dtype)] == [1, 1, 1]
+    assert parts.keys() == ready.keys() | {(name, dtype) for name in ("train", "evaluate", "gradients")}
+
+
+def test_kinds_of_run_share_all_parts_but_their_own():
+    one, other = (kernel_parts(activation, "mse", "adam", "float64").keys() for activation in ("tanh", "relu"))
+    assert {key[0] for key in one ^ other} == {"activation"}
+    assert len(one ^ other) == 2
+
+
+@pytest.mark.parametrize("kind", [("rely", "mse", "adam"), ("relu", "msa", "adam"), ("relu", "mse", "adan")])
+def test_parts_of_an_unknown_kind_are_refused(kind):
+    with pytest.raises(ValueError, match="unknown"):
+        kernel_parts(*kind, "float64")
