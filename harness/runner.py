@@ -104,10 +104,14 @@ def compile_kernels(
             on_poll(0, 0)
         if names.exception() is not None:
             return
-        futures = [pool.submit(worker.compile_part, *part, extensions) for part in names.result()]
-        while not all(future.done() for future in futures):
-            wait(futures, POLL_SECONDS)
-            on_poll(sum(future.done() for future in futures), len(futures))
+        waiting, running, ready = deque(names.result()), set[Future[Any]](), 0
+        n_parts = len(waiting)
+        while waiting or running:
+            while waiting and len(running) < 2 * pool.jobs:  # loky fails when it is stopped with more than it can hold
+                running.add(pool.submit(worker.compile_part, *waiting.popleft(), extensions))
+            finished, running = wait(running, POLL_SECONDS, FIRST_COMPLETED)
+            ready += len(finished)
+            on_poll(ready, n_parts)
 
 
 def run(tasks: Sequence[Task], pool: Pool, on_poll: Callable[[], Any]) -> Iterator[Outcome]:

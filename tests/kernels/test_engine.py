@@ -256,7 +256,8 @@ def test_after_its_parts_a_run_has_nothing_left_to_compile(dtype, monkeypatch):
     engine.gradients(X, y, np.arange(9))
     assert units._compiled == ready
     assert [len(kernel.signatures) for kernel in make_epoch(dtype)] == [1, 1, 1]
-    assert parts.keys() == ready.keys() | {(name, dtype) for name in ("train", "evaluate", "gradients")}
+    elsewhere = ("train", "evaluate", "gradients", "statistics")
+    assert parts.keys() == ready.keys() | {(name, dtype) for name in elsewhere}
 
 
 def test_kinds_of_run_share_all_parts_but_their_own():
