@@ -22,13 +22,12 @@ import numpy as np
 from harness.metrics import precision_recall_f1
 from harness.network import Array
 from harness.store import load_arrays, load_history, load_metrics, load_statistics
-from harness.tables import RESULT_COLUMNS, TEXT_COLUMNS, parse
+from harness.tables import TEXT_COLUMNS, parse
 from kernels.model import histogram_edges
 
 BINS = 64  # of a histogram as W&B shows it
 TAG_LENGTH = 64  # W&B refuses longer ones
 NAME_LENGTH = 128
-SUMMARY = ("status", "reason", *(name for name in RESULT_COLUMNS if name not in ("data_fingerprint", "code_version")))
 
 Histograms = Mapping[str, Sequence[Sequence[int]]]  # counts by kind (weight, gradient, activation) and layer
 
@@ -52,9 +51,8 @@ class StoredFolder:
         self.history = load_history(folder)
         self.config: dict[str, Any] = record["config"]
         metrics = load_metrics(record["metrics"])
-        facts = {"status": record["status"], "reason": record["reason"], **metrics}
-        self.summary = {name: facts[name] for name in SUMMARY if name in facts and not _is_nan(facts[name])}
-        self.circumstances = {name: record[name] for name in ("jobs", "data_fingerprint", "code_version")}
+        facts = {name: record[name] for name in ("status", "reason", "jobs") if record[name] != ""}
+        self.summary = {**facts, **{name: value for name, value in metrics.items() if not math.isnan(value)}}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row of W&B's history per epoch."""
@@ -71,21 +69,21 @@ class StoredFolder:
         import wandb
 
         confusion = load_arrays(self.folder)["confusion"]
-        cells = [
+        cells: list[Any] = [
             [true, predicted, int(confusion[i, j])]
             for i, true in enumerate(class_names)
             for j, predicted in enumerate(class_names)
         ]
-        columns = ["Actual", "Predicted", "nPredictions"]
+        columns: list[Any] = ["Actual", "Predicted", "nPredictions"]
         chart = wandb.plot_table(
             "wandb/confusion_matrix/v1",
-            wandb.Table(columns=columns, data=cells),
+            wandb.Table(columns=columns, data=cells, dtype=[str, str, int], optional=False),
             {name: name for name in columns},
             {"title": "Test images by true and predicted class"},
         )
         scores = np.stack(precision_recall_f1(confusion), axis=1)
         images = confusion.sum(axis=1)
-        per_class = [[name, *map(float, scores[i]), int(images[i])] for i, name in enumerate(class_names)]
+        per_class: list[Any] = [[name, *map(float, scores[i]), int(images[i])] for i, name in enumerate(class_names)]
         table = wandb.Table(columns=["class", "precision", "recall", "f1", "images"], data=per_class)
         return {"confusion_matrix": chart, "per_class": table}
 
@@ -170,9 +168,5 @@ def _table(lines: Sequence[Mapping[str, Any]]) -> Any:
     """The lines as a table of W&B's."""
     import wandb
 
-    columns = list(lines[0]) if lines else []
+    columns: list[Any] = list(lines[0]) if lines else []
     return wandb.Table(columns=columns, data=[list(line.values()) for line in lines], allow_mixed_types=True)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)

@@ -37,7 +37,7 @@ MODES = ("offline", "online", "disabled")
 NAMED_MODES = {**{mode: mode for mode in MODES}, "dryrun": "offline", "run": "online", "shared": "online"}
 FINISH_SECONDS = 60.0  # that a study waits for W&B at its end,
 WRITE_SECONDS = 0.5  # and for each run that is yet to be written
-LAST_WORDS_SECONDS = 1.0  # to close open runs when the study is stopped
+LAST_WORDS_SECONDS = 0.5  # to close open runs when the study is stopped
 POLL_SECONDS = 0.05
 
 # One run's business, not that of all runs of a study; and a service that is not ours to end.
@@ -47,7 +47,7 @@ Message = dict[str, Any]
 
 
 def chosen_mode(option: str | None) -> str | None:
-    """Where runs go: as the option says or else WANDB_MODE; None leaves it to W&B's settings and to whether it has a key.
+    """Where runs go, by the option or else by WANDB_MODE; None leaves it to W&B's settings and to whether it has a key.
 
     Raises
     ------
@@ -167,13 +167,25 @@ class Tracker:
             for name, run in self._runs.items()
         }
         facts = {
-            **{"study": study.name, "title": study.title, "question": study.question, "finding": study.finding},
-            **{"expectation": study.expectation, "baseline": study.baseline, "variants": list(study.variants)},
-            **{"seeds": study.seeds, "changes": list(study.changes), "dataset": self._dataset.name},
+            "study": study.name,
+            "title": study.title,
+            "question": study.question,
+            "expectation": study.expectation,
+            "finding": study.finding,
+            "baseline": study.baseline,
+            "variants": list(study.variants),
+            "seeds": study.seeds,
+            "changes": list(study.changes),
+            "dataset": self._dataset.name,
         }
         return {
-            **{"root": str(self._root), "tables": str(self._folder), "runs_folder": str(self._runs_folder)},
-            **{"mode": self._mode, "group": self._group, "study": facts, "runs": runs},
+            "root": str(self._root),
+            "mode": self._mode,
+            "group": self._group,
+            "study": facts,
+            "tables": str(self._folder),
+            "runs": runs,
+            "runs_folder": str(self._runs_folder),
             "class_names": list(self._dataset.class_names),
             "circumstances": {"data_fingerprint": self._dataset.fingerprint, "code_version": code_version()},
         }
@@ -197,7 +209,7 @@ class Tracker:
             self._give_up(reason)
             return
         self.__exit__()
-        self._say(f"W&B: {reason}. The study goes on; its runs are kept offline.")
+        self._say(f"W&B: {impersonal(reason)}. The study goes on; its runs are kept offline.")
         self._replaced, self._mode = True, "offline"
         self._sent.clear()
         self._start()
@@ -207,7 +219,7 @@ class Tracker:
         self.__exit__()
         if reason:
             words = "The study is not tracked; python -m harness.track does it afterwards."
-            self._say(f"W&B: {reason}. {words}")
+            self._say(f"W&B: {impersonal(reason)}. {words}")
 
     def _send_rest(self, tables: bool) -> int:
         """Have written what is stored but not tracked; returns how many runs are to be waited for."""

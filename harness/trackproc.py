@@ -10,7 +10,6 @@ as failed, and the next command writes it again. Answers: ``tracked`` per run th
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import sys
@@ -19,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,16 +29,21 @@ Message = dict[str, Any]
 FINISHERS = 8  # runs whose last data are sent at a time
 NICENESS = 10  # training goes first
 ORPHAN_SECONDS = 60.0  # to close what is open when the command has died
+SERVICE_LOST = {"ConnectionResetError", "BrokenPipeError", "MailboxClosedError", "HandleAbandonedError"}
 LOCK_SECONDS = 10.0  # how long an earlier command may take to close what it left open
 
 # Nothing of this machine, its user or this process is recorded: no host, paths, packages, git state, console, usage.
-PRIVATE = {
-    **{"console": "off", "silent": True, "symlink": False, "use_dot_wandb": False, "label_disable": True},
-    **{"disable_git": True, "disable_code": True, "save_code": False, "disable_job_creation": True},
-    **{"x_disable_meta": True, "x_disable_stats": True, "x_disable_machine_info": True, "x_disable_viewer": True},
-    **{"x_save_requirements": False, "x_executable": "", "host": "", "program": ""},
+PRIVATE: dict[str, Any] = {
+    **dict.fromkeys(("silent", "disable_git", "disable_code", "disable_job_creation", "label_disable"), True),
+    **dict.fromkeys(("x_disable_meta", "x_disable_stats", "x_disable_machine_info", "x_disable_viewer"), True),
+    **dict.fromkeys(("save_code", "x_save_requirements", "symlink", "use_dot_wandb"), False),
+    **dict.fromkeys(("host", "program", "x_executable"), ""),
+    "console": "off",
 }
-FLUSH_SECONDS = 5.0  # after which an epoch can be seen by who reads W&B's file of a run under way
+BEHAVIOUR: dict[str, Any] = {
+    "finish_timeout_raises": True,
+    "x_transaction_log_flush_interval": 5.0,  # seconds until an epoch can be seen by who reads W&B's file
+}
 TIMEOUTS = {"init_timeout": 15.0, "finish_timeout": 30.0}  # seconds, where the environment has no others
 
 
@@ -51,7 +56,7 @@ class Live:
     sent: int = field(default=0)
 
 
-class Unwanted(Exception):
+class UnwantedError(Exception):
     """W&B cannot or should not be used at all; another attempt would end in the same way."""
 
 
@@ -72,6 +77,7 @@ class Host:
         self._group: str = hello["group"]
         self._root = Path("wandb")
         self._live: dict[str, Live] = {}
+        self._ended: set[str] = set()
         self._finishing = ThreadPoolExecutor(FINISHERS)
         os.chdir(hello["root"])  # so that W&B's own records hold no path to here
         self._staging = wandbdir.staging(self._root, self._group)
@@ -83,20 +89,19 @@ class Host:
         self._wandb = _import()
         wandbdir.sweep(self._root, self._group)
         self._older = wandbdir.folders(self._root, self._group)
-        self._settings = {**PRIVATE, "finish_timeout_raises": True, "stop_fn": _go_on}
-        self._settings["x_transaction_log_flush_interval"] = FLUSH_SECONDS
-        self._settings |= {key: value for key, value in TIMEOUTS.items() if f"WANDB_{key.upper()}" not in os.environ}
+        timeouts = {key: value for key, value in TIMEOUTS.items() if f"WANDB_{key.upper()}" not in os.environ}
         own = str(Path("~/.config/wandb/settings").expanduser())
-        general = self._wandb.setup(self._wandb.Settings(settings_system=own, root_dir=".", **PRIVATE)).settings
-        self._project = general.project or wandbdir.PROJECT
-        self.mode = hello["mode"] or _usual_mode(general)
+        wanted = {"settings_system": own, "root_dir": ".", "stop_fn": _go_on, **timeouts, **BEHAVIOUR, **PRIVATE}
+        settings = self._wandb.setup(self._wandb.Settings(**wanted)).settings  # of all runs: for each it takes long
+        self._project = settings.project or wandbdir.PROJECT
+        self.mode = hello["mode"] or _usual_mode(settings)
         if self.mode == "disabled":
-            raise Unwanted("")
+            raise UnwantedError("")
 
     def take(self, message: Message) -> None:
         """Do what a message says."""
         kind = message["kind"]
-        if kind == "start":
+        if kind == "start" and message["run_id"] not in self._ended:  # news may come late
             self._start(message["run_id"])
         elif kind == "epoch":
             self._epoch(message)
@@ -150,6 +155,7 @@ class Host:
         """Send what a run's folder holds beyond what was sent, and close it."""
         from harness.tracked import TAG_LENGTH, StoredFolder, safe
 
+        self._ended.add(run_id)
         if status == "failed":
             if run_id in self._live:
                 run = self._live.pop(run_id).run
@@ -167,7 +173,6 @@ class Host:
         for row in rows:
             run.log(row)
         run.log({**last, **stored.tables(self._hello["class_names"])})
-        run.config.update(stored.circumstances, allow_val_change=True)
         run.summary.update(stored.summary)
         alias = safe(f"{known['variant']}-seed-{known['config']['seed']}", TAG_LENGTH)
         run.log_artifact(stored.model(safe(self._group)), aliases=[alias])
@@ -208,7 +213,6 @@ class Host:
             group=os.environ.get("WANDB_RUN_GROUP") or short(self._group, NAME_LENGTH),
             tags=[short(tag, TAG_LENGTH) for tag in [*tags, *own]],
             reinit="create_new",
-            settings=self._wandb.Settings(**self._settings),
             **facts,
         )
         # Files that wait to be sent lie with the run they belong to, and go with it.
@@ -216,7 +220,7 @@ class Host:
         return run
 
     def _end(self, run: Any, stamp: str, exit_code: int = 0) -> None:
-        """Close a run, beside the others; when W&B has it all, mark it as whole and remove its older folders and its logs."""
+        """Close a run, beside the others; when W&B has it all, mark it as whole and remove logs and older folders."""
 
         def end() -> None:
             try:
@@ -234,10 +238,14 @@ class Host:
 
 
 def failure(error: Exception) -> Message:
-    """The answer that tells of an error, in one line without what W&B advises its own users to do."""
-    text = " ".join(str(error).split("\n")[0].split())
-    known = isinstance(error, Unwanted)
-    return {"kind": "failed", "reason": text if known else f"{type(error).__name__}: {text}", "final": known}
+    """The answer that tells of an error, in one line, without the advice that W&B gives in further ones."""
+    text = " ".join(str(error).partition("\n")[0].split()).rstrip(".")
+    final = isinstance(error, UnwantedError)
+    if type(error).__name__ in SERVICE_LOST:
+        text = "its service process ended"
+    elif not final and (not type(error).__module__.startswith("wandb.errors") or text in ("", "<no message>")):
+        text = f"{type(error).__name__}: {text}"
+    return {"kind": "failed", "reason": text, "final": final}
 
 
 def _import() -> Any:
@@ -245,7 +253,7 @@ def _import() -> Any:
         import wandb
     except ImportError as error:
         missing = error.name == "wandb" or error.name is None
-        raise Unwanted("wandb is not installed" if missing else f"wandb cannot be imported: {error}") from error
+        raise UnwantedError("wandb is not installed" if missing else f"wandb cannot be imported: {error}") from error
     return wandb
 
 
@@ -270,14 +278,12 @@ def _lock(path: Path) -> TextIO | None:
         return None
     file = open(path, "w")  # noqa: SIM115
     end = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
+    while time.monotonic() < end:
+        with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return file
-        except OSError:
-            if time.monotonic() > end:
-                raise Unwanted("another command is tracking this study now") from None
-            time.sleep(0.1)
+        time.sleep(0.1)
+    raise UnwantedError("another command is tracking this study now")
 
 
 def _follow(parent: int) -> None:
