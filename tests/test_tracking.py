@@ -22,7 +22,7 @@ from harness.store import load_run
 from harness.tables import from_csv
 from harness.tracking import chosen_mode
 
-LONG = ("exp3", "--limit", "2000", "--epochs", "25", "--set", "hidden=[16]", "--seeds", "2", "--jobs", "2")
+LONG = ("exp3", "--limit", "2000", "--epochs", "60", "--set", "hidden=[16]", "--seeds", "1", "--jobs", "2")
 OFFLINE = {"WANDB_MODE": "offline"}
 
 
@@ -147,9 +147,8 @@ def test_runs_sent_afterwards_have_the_content_of_tracked_ones_and_are_sent_once
     live = read_all(root)
     assert len(ids(root)) == len(set(ids(root))) == 5
     assert not set(names) & {folder.name for folder in folders(root)}
-    group = "widths/fashion-mnist"
     for seen in (live, afterwards):
-        seen[group].rows.clear()  # hashes of tables that hold times
+        del seen["widths/fashion-mnist"]  # hashes of tables that hold times
     assert {name: timeless(run) for name, run in live.items()} == {n: timeless(run) for n, run in afterwards.items()}
 
 
@@ -169,7 +168,7 @@ def test_epochs_are_there_while_training_goes_on(command):
     wait_until(lambda: not alive(family))
 
 
-@pytest.mark.parametrize("behaviour", ["refuses the key", "breaks", "drops", "never answers"])
+@pytest.mark.parametrize("behaviour", ["refuses the key", "drops", "never answers"])
 def test_a_server_that_is_of_no_use_costs_nothing_but_one_line(ask, write, root, tmp_path, monkeypatch, behaviour):
     with server(behaviour) as it:
         for name, value in it.environment.items():
@@ -253,11 +252,11 @@ def test_a_killed_command_leaves_nothing_that_the_next_one_does_not_close(comman
     (root,) = (command.folder / "results" / "exp3").glob("*/wandb")
     status, _, err = command(*LONG, environment=OFFLINE)
     assert (status, err) == (0, "")
-    assert len(ids(root)) == len(set(ids(root))) == 11
+    assert len(ids(root)) == len(set(ids(root))) == 6
     seen = read_all(root)
     assert all(run.exits == [0] for run in seen.values())
     epochs = [[row["epoch"] for row in run.rows] for name, run in seen.items() if " seed " in name]
-    assert epochs == [list(range(1, 26))] * 10
+    assert epochs == [list(range(1, 61))] * 5
     assert [path.name for path in root.iterdir() if not path.is_dir()] == [path.name for path in root.glob(".*.lock")]
 
 
@@ -270,10 +269,10 @@ def test_the_end_of_wandbs_process_is_not_the_end_of_the_study(command, victim):
             os.kill(pid, signal.SIGKILL)
     status, out, err = command.finish(process)
     assert (status, err) == (0, "")
-    assert len(list((command.folder / "results" / "runs").iterdir())) == 10
+    assert len(list((command.folder / "results" / "runs").iterdir())) == 5
     assert len(re.findall(r"^W&B: .* The study goes on; its runs are kept offline\.$", out, re.MULTILINE)) == 1
     (root,) = (command.folder / "results" / "exp3").glob("*/wandb")
-    assert len(ids(root)) == len(set(ids(root))) == 11
+    assert len(ids(root)) == len(set(ids(root))) == 6
 
 
 def test_a_failed_run_is_closed_as_failed(ask, write, root, tmp_path):
@@ -306,29 +305,24 @@ def test_a_diverged_run_arrives_as_far_as_it_came(ask, write, root):
     assert run.exits == [0]
 
 
-@pytest.mark.parametrize("place", ["elsewhere", "at home"])
-def test_nothing_personal_is_written(tmp_path, place):
-    """W&B's own file of a run must name the files that are to be sent; results at home are named there, and only there.
-
-    That file's other records are read; nobody else reads the names of files, and they are not sent.
-    """
+def test_nothing_personal_is_written(tmp_path):
+    """Not even with all results at home, but for one thing: W&B must know which files it is to send."""
     home = tmp_path / "home-of-somebody"
-    folder = home if place == "at home" else tmp_path / "elsewhere"
-    for each in {home, folder}:
-        each.mkdir()
-    environment = {"HOME": str(home), "WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}
-    command = Command(folder)
+    home.mkdir()
     small = ("exp1", "--limit", "200", "--epochs", "2", "--seeds", "1", "--engine", "numpy")
-    status, _, err = command(*small, environment=environment)
+    environment = {"HOME": str(home), "WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}
+    status, _, err = Command(home)(*small, environment=environment)
     assert (status, err) == (0, "")
-    (root,) = (folder / "results" / "exp1").glob("*/wandb")
+    (root,) = (home / "results" / "exp1").glob("*/wandb")
     assert len(folders(root)) == 2
-    for path in (folder / "results").rglob("*"):
+    for path in (home / "results").rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         for word in (KEY, str(home), sys.executable, str(ROOT)):
             assert word.encode() not in content or (path.suffix, word) == (".wandb", str(home)), path
     for run in read_all(root).values():
-        assert home.name not in str((run.run, run.config, run.rows, run.summary, run.metrics))
+        for file in [file for artifact in run.artifacts for file in artifact["manifest"]["contents"]]:
+            assert Path(file.pop("local_path")).is_relative_to(home / "results")
+        assert home.name not in str(run)
         assert "host" not in run.run
 
 

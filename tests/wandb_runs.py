@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,11 @@ def ids(root: Path) -> list[str]:
 
 
 def read(folder: Path) -> Seen:
-    """Read a run's folder with W&B's own reader."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", str(folder), "--json"]
+    """Read a run's folder as ``wandb leet inspect FOLDER --json`` does, without half a second of Python around it."""
+    (package,) = importlib.util.find_spec("wandb").submodule_search_locations
+    (file,) = folder.glob("*.wandb")
+    core = [str(Path(package, "bin", "wandb-core")), "leet", "inspect", "--no-observability"]
+    command = [*core, "--json", "--run-file", str(file), str(folder.parent)]
     output = subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
     records = [json.loads(line) for line in output.splitlines()]
 

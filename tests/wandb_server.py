@@ -16,13 +16,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 KEY = "0123456789" * 4  # has the form of a key, and is easy to find where it should not be
-BEHAVIOURS = ("accepts", "refuses the key", "breaks", "drops", "never answers")
 VIEWER = {"id": "u", "entity": "us", "username": "we", "email": "", "flags": "{}", "admin": False}
 NO_NAMES = {"edges": []}
 
 
 class Server(ThreadingHTTPServer):
-    """What arrived: runs by id (as they were opened), aliases of models, rows of the history by run."""
+    """One that ``accepts``, ``refuses the key``, ``drops`` or ``never answers`` requests; and what arrived.
+
+    Attributes: ``opened``, how each run was opened, by id; ``models``, artifacts; ``rows`` of the history, by id.
+    """
 
     daemon_threads = True
 
@@ -70,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         if behaviour in ("drops", "never answers"):
             self.close_connection = True
         elif behaviour != "accepts":
-            self._answer({}, 401 if behaviour == "refuses the key" else 500)
+            self._answer({}, 401)
         elif self.path == "/graphql":
             request = json.loads(body)
             name = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
