@@ -1,13 +1,12 @@
 """The files of a study: tables of exactly the runs that were asked for, made from run folders and nothing else.
 
-``runs.csv``, ``history.csv``, ``summary.csv``, ``summary.md``, ``details.npz`` (what figures and reports need beyond
-the tables), ``environment.json`` and ``figures/``. They can be made again at any time.
+``runs.csv``, ``history.csv``, ``classes.csv``, ``summary.csv``, ``summary.md``, ``details.npz``, ``environment.json``
+and ``figures/``. They can be made again at any time.
 """
 
 from __future__ import annotations
 
 import getpass
-import io
 import json
 import os
 import platform
@@ -21,19 +20,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from harness import details
 from harness.files import write_atomic
-from harness.network import Array
 from harness.store import StoredRun
 from harness.study import Study
 from harness.summaries import summary_markdown
-from harness.tables import history_frame, runs_frame, summary_frame, to_csv
+from harness.tables import classes_frame, history_frame, runs_frame, summary_frame, target_columns, to_csv
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DETAILS_BYTES = 5_000_000  # details.npz is committed: first-layer weights are left out beyond this
 LIBRARIES = ("numpy", "numba", "llvmlite", "joblib", "pandas", "scipy", "matplotlib")
 
 
@@ -46,7 +42,9 @@ class Entry:
     stored: StoredRun | None
 
 
-def write(folder: Path, study: Study, entries: Sequence[Entry], environment: Mapping[str, Any]) -> pd.DataFrame:
+def write(
+    folder: Path, study: Study, entries: Sequence[Entry], environment: Mapping[str, Any], class_names: Sequence[str]
+) -> pd.DataFrame:
     """Write all files of a study into ``folder``; returns the summary.
 
     Raises
@@ -55,7 +53,12 @@ def write(folder: Path, study: Study, entries: Sequence[Entry], environment: Map
         When a file cannot be written.
     """
     variants = list(study.variants)
-    runs = runs_frame([entry.row for entry in entries])
+    runs = runs_frame([{**entry.row, **_target(entry, study)} for entry in entries])
+    done: dict[str, list[StoredRun]] = {variant: [] for variant in variants}
+    for entry in entries:
+        if entry.stored is not None and entry.row["status"] == "done":
+            done[entry.variant].append(entry.stored)
+    confusions = {variant: [run.arrays("confusion")["confusion"] for run in stored] for variant, stored in done.items()}
     history = history_frame(
         [
             {"run_id": entry.row["run_id"], "variant": entry.variant, "seed": entry.row["seed"], **record}
@@ -68,12 +71,19 @@ def write(folder: Path, study: Study, entries: Sequence[Entry], environment: Map
     summary = summary_frame(runs, variants, study.baseline, factors)
     write_atomic(folder / "runs.csv", to_csv(runs))
     write_atomic(folder / "history.csv", to_csv(history))
+    write_atomic(folder / "classes.csv", to_csv(classes_frame(confusions, class_names)))
     write_atomic(folder / "summary.csv", to_csv(summary))
     write_atomic(folder / "summary.md", summary_markdown(summary, runs, study.title, study.baseline).encode())
-    write_atomic(folder / "details.npz", _details(variants, entries))
+    write_atomic(folder / "details.npz", details.pack(done))
     write_atomic(folder / "environment.json", json.dumps(environment, indent=1, sort_keys=True).encode())
     _write_figures(folder / "figures", study, history)
     return summary
+
+
+def _target(entry: Entry, study: Study) -> dict[str, Any]:
+    """When a done run reached the study's target."""
+    stored = entry.stored if entry.row["status"] == "done" else None
+    return target_columns(stored.history if stored is not None else [], study.target_accuracy)
 
 
 def _write_figures(folder: Path, study: Study, history: pd.DataFrame) -> None:
@@ -81,29 +91,6 @@ def _write_figures(folder: Path, study: Study, history: pd.DataFrame) -> None:
 
     for metric in ("val_accuracy", "val_loss"):
         save(learning_curves(history, list(study.variants), metric, study.title), folder, metric)
-
-
-def _details(variants: Sequence[str], entries: Sequence[Entry]) -> bytes:
-    """Per cell: confusion matrices summed over seeds; of the first seed, surest errors and first-layer weights."""
-    arrays: dict[str, Array] = {"variants": np.array(variants)}
-    pictures: dict[str, Array] = {}
-    for i, variant in enumerate(variants):
-        runs = [
-            e.stored for e in entries if e.variant == variant and e.stored is not None and e.row["status"] == "done"
-        ]
-        loaded = [run.arrays() for run in runs]
-        if loaded:
-            arrays[f"confusion_{i}"] = np.sum([part["confusion"] for part in loaded], axis=0)
-            arrays[f"surest_errors_{i}"] = loaded[0]["surest_errors"]
-            pictures[f"first_layer_{i}"] = loaded[0]["first_layer"]
-    with_pictures = _npz({**arrays, **pictures})
-    return with_pictures if len(with_pictures) <= DETAILS_BYTES else _npz(arrays)
-
-
-def _npz(arrays: Mapping[str, Array]) -> bytes:
-    data = io.BytesIO()
-    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
-    return data.getvalue()
 
 
 def environment(command: Sequence[str], jobs: int, data_source: str) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def _report(request: Request, plan: Plan, console: Console, failures: dict[str, 
 
     entries = [_entry(request, plan, name, run, failures) for name, run in plan.runs]
     environment = outputs.environment(request.command, request.jobs or _cores(), plan.dataset.source)
-    summary = outputs.write(request.folder, request.study, entries, environment)
+    summary = outputs.write(request.folder, request.study, entries, environment, plan.dataset.class_names)
     console.print(terminal_table(summary, request.study.title, request.study.baseline))
     console.print(Text(f"Tables and figures: {request.folder}"), soft_wrap=True)
     bad = sum(entry.row["status"] == "failed" for entry in entries)

@@ -39,9 +39,9 @@ class StoredRun:
     history: list[dict[str, Any]]
     folder: Path
 
-    def arrays(self) -> dict[str, Array]:
-        """Confusion matrices, surest errors and first-layer weights."""
-        return load_arrays(self.folder)
+    def arrays(self, *names: str) -> dict[str, Array]:
+        """Those named of ``confusion``, ``val_confusion``, ``surest_errors``, ``first_layer``; without names, all."""
+        return load_arrays(self.folder, *names)
 
 
 def save_run(root: Path, run_id: str, config: RunConfig, result: RunResult, circumstances: dict[str, Any]) -> None:
@@ -107,9 +107,9 @@ def load_metrics(written: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) if isinstance(value, str) else value for name, value in written.items()}
 
 
-def load_arrays(folder: Path) -> dict[str, Array]:
-    """Confusion matrices, surest errors and first-layer weights of a stored run, from its folder."""
-    return _load_npz(folder / "arrays.npz")
+def load_arrays(folder: Path, *names: str) -> dict[str, Array]:
+    """Arrays of a stored run, from its folder, as `StoredRun.arrays` gives them."""
+    return _load_npz(folder / "arrays.npz", *names)
 
 
 def load_statistics(folder: Path) -> Statistics:
@@ -117,10 +117,10 @@ def load_statistics(folder: Path) -> Statistics:
     return Statistics(**_load_npz(folder / "statistics.npz"))
 
 
-def _load_npz(path: Path) -> dict[str, Array]:
-    """All arrays of a file; objects, which would have to be unpickled, are refused."""
+def _load_npz(path: Path, *names: str) -> dict[str, Array]:
+    """Arrays of a file, or only those named; objects, which would have to be unpickled, are refused."""
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        return {name: file[name] for name in names or file.files}
 
 
 def _seal(folder: Path, record: dict[str, Any]) -> str:

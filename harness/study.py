@@ -73,6 +73,8 @@ class Study:
         Python files that register what the settings name; absolute.
     path : Path
         The file; absolute.
+    target_accuracy : float
+        Validation accuracy whose epoch and time the tables tell, in (0, 1]; no run depends on it.
     changes : tuple of str
         What the request changed, such as ``epochs=5``; safe in a file's name, in an order that does not depend on
         the request's.
@@ -88,6 +90,7 @@ class Study:
     extensions: tuple[Path, ...]
     path: Path
     changes: tuple[str, ...]
+    target_accuracy: float
     finding: str = ""
 
     def runs(self) -> list[Run]:
@@ -171,6 +174,7 @@ def load(name_or_path: str, overrides: Overrides = AS_WRITTEN) -> Study:
         extensions=extensions,
         path=path,
         changes=(*sorted(changes), *only),
+        target_accuracy=document.target_accuracy(next(iter(variants.values())).dataset),
         finding=texts["finding"],
     )
 

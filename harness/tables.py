@@ -6,7 +6,7 @@ but never averaged; a done run whose numbers are NaN is not passed over either: 
 accuracy, an error.
 
 A "row" is one run (keys: `RUN_COLUMNS`, the settings, `RESULT_COLUMNS`) or one epoch of one run (`HISTORY_COLUMNS` and
-the norms of each layer). A "summary" has one line per variant.
+the numbers of each layer). A "summary" has one line per variant.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from harness.metrics import Confusion, precision_recall_f1
 from harness.stats import differences, holm, mean_interval, sign_flip_p
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ Row = Mapping[str, Any]
 
 RUN_COLUMNS = ("run_id", "study", "variant", "seed", "status", "reason", "dataset", "engine", "precision", "jobs")
 RESULT_COLUMNS = (
-    *("test_accuracy", "test_loss", "test_f1_macro", "val_accuracy", "best_val_accuracy", "best_val_epoch"),
-    *("train_accuracy", "train_loss", "epochs_done", "train_seconds", "seconds_per_epoch", "eval_seconds"),
-    *("compile_seconds", "data_fingerprint", "code_version"),
+    *("test_accuracy", "test_loss", "test_precision_macro", "test_recall_macro", "test_f1_macro"),
+    *("val_accuracy", "best_val_accuracy", "best_val_epoch", "train_accuracy", "train_loss", "epochs_done"),
+    *("target_accuracy", "epochs_to_target", "seconds_to_target"),
+    *("train_seconds", "seconds_per_epoch", "eval_seconds", "compile_seconds", "peak_memory_bytes"),
+    *("data_fingerprint", "code_version"),
 )
 HISTORY_COLUMNS = (
     *("run_id", "variant", "seed", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
     *("lr", "penalty", "train_seconds"),
 )
+CLASS_COLUMNS = ("variant", "class", "class_name", "n", "test_precision", "test_recall", "test_f1")
 SUMMARY_COLUMNS = (
     *("variant", "n", "diverged", "failed"),
     *("test_accuracy", "test_accuracy_std", "test_accuracy_low", "test_accuracy_high"),
@@ -45,7 +49,7 @@ SUMMARY_COLUMNS = (
 )
 TEXT_COLUMNS = frozenset(  # never guessed to be numbers, whatever they look like
     {"run_id", "study", "variant", "status", "reason", "dataset", "engine", "precision", "hidden"}
-    | {"data_fingerprint", "code_version"}
+    | {"data_fingerprint", "code_version", "class_name"}
 )
 
 
@@ -58,13 +62,51 @@ def runs_frame(rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def history_frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """One line per epoch of each run, in the order given: `HISTORY_COLUMNS`, then the norms by kind and layer.
+    """One line per epoch of each run, in the order given: `HISTORY_COLUMNS`, then the layers' numbers by kind.
 
-    A network with fewer layers than the deepest one has NaN for the norms of the layers it lacks.
+    A network with fewer layers than the deepest one has NaN for those of the layers it lacks.
     """
     rows = list(rows)
     extra = {key: None for row in rows for key in row if key not in HISTORY_COLUMNS}
     return _frame(rows, (*HISTORY_COLUMNS, *sorted(extra, key=_natural)), ())
+
+
+def target_columns(history: Sequence[Row], target: float) -> dict[str, Any]:
+    """When a run's validation accuracy first reached a target: epoch, and seconds in training steps up to its end.
+
+    Both are None where it never did. Nothing of a run depends on the target, so another one makes other tables of the
+    same runs.
+    """
+    first = next((record for record in history if record["val_accuracy"] >= target), None)
+    return {
+        "target_accuracy": target,
+        "epochs_to_target": None if first is None else first["epoch"],
+        "seconds_to_target": None if first is None else first["train_seconds"],
+    }
+
+
+def classes_frame(confusions: Mapping[str, Sequence[Confusion]], class_names: Sequence[str]) -> pd.DataFrame:
+    """One line per variant and class: precision, recall and F1 on the test images, each the plain mean over runs.
+
+    Parameters
+    ----------
+    confusions : mapping of str to sequence of (c, c) integers
+        The matrices of each variant's done runs; a variant without any has no lines.
+    class_names : (c,) names
+        Class i is called ``class_names[i]``.
+
+    Returns
+    -------
+    DataFrame
+        `CLASS_COLUMNS`; ``n`` is the number of runs.
+    """
+    rows = []
+    for variant, matrices in confusions.items():
+        scores = np.array([precision_recall_f1(matrix) for matrix in matrices])  # (runs, 3, c)
+        if len(scores):
+            for i, (name, means) in enumerate(zip(class_names, scores.mean(axis=0).T.tolist(), strict=True)):
+                rows.append(dict(zip(CLASS_COLUMNS, (variant, i, name, len(scores), *means), strict=True)))
+    return _frame(rows, CLASS_COLUMNS, ())
 
 
 def summary_frame(

@@ -68,7 +68,7 @@ class StoredFolder:
         """Confusion matrix and figures per class, on the test images."""
         import wandb
 
-        confusion = load_arrays(self.folder)["confusion"]
+        confusion = load_arrays(self.folder, "confusion")["confusion"]
         cells: list[Any] = [
             [true, predicted, int(confusion[i, j])]
             for i, true in enumerate(class_names)

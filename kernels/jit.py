@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import platform
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +24,7 @@ import numba
 import numpy as np
 import platformdirs
 from numba.core import caching
+from numba.core.bytecode import FunctionIdentity
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 
@@ -31,6 +34,11 @@ from numba.core.dispatcher import Dispatcher
 # Adam on 100,000 weights).
 FASTMATH = {"nsz", "contract"}
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": FASTMATH, "nogil": True, "boundscheck": False}
+
+# Numba tells functions of one name and signature, such as ours for both precisions, apart by numbers counted up from 1
+# in each process. Code that two processes compiled can thus bear the same symbols, and a third one that loads both from
+# the cache would link one in place of the other. Counting from a number drawn by each process keeps them apart.
+FunctionIdentity._unique_ids = itertools.count(secrets.randbits(62))
 
 
 @functools.cache
@@ -105,10 +113,6 @@ class _Cache(caching.FunctionCache):
 def _with_cache(compiled: Any, py_func: Callable[..., Any], key: str) -> Any:
     """Give a dispatcher or a callback our on-disk cache; without a writable folder it goes without."""
     py_func.kernel_key = key  # type: ignore[attr-defined]
-    # Numba makes symbols of functions from hashes: with a fixed hash seed, code that two processes compiled can bear
-    # the same names and be mistaken for each other in a third. Then every process compiles for itself.
-    if os.environ.get("PYTHONHASHSEED", "random") != "random":
-        return compiled
     with contextlib.suppress(RuntimeError):  # Numba: "no locator available"
         compiled._cache = _Cache(py_func)
     return compiled

@@ -29,7 +29,7 @@ from harness.tables import from_csv
 from harness.trainer import train
 
 SMALL = ("--limit", "500", "--epochs", "2", "--set", "hidden=[16]")
-TIMES = {"train_seconds", "eval_seconds", "compile_seconds", "seconds_per_epoch", "jobs"}
+OF_THE_MACHINE = {"train_seconds", "eval_seconds", "compile_seconds", "seconds_per_epoch", "peak_memory_bytes", "jobs"}
 
 # ------------------------------------------------------------------------------------------------------ wrong requests
 
@@ -175,13 +175,13 @@ def grid(tmp_path_factory) -> Path:
 
 
 def timeless(record: dict) -> dict:
-    return {key: value for key, value in record.items() if key not in TIMES}
+    return {key: value for key, value in record.items() if key not in OF_THE_MACHINE}
 
 
 def assert_same_bits(one: Path, other: Path) -> None:
-    """Two folders hold the same run, but for its times."""
+    """Two folders hold the same run, but for its times and its memory."""
     assert one.name == other.name
-    for name in ("model.safetensors", "arrays.npz"):
+    for name in ("model.safetensors", "arrays.npz", "statistics.npz"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
     a, b = (load_run(folder.parent, folder.name) for folder in (one, other))
     assert [timeless(record) for record in a.history] == [timeless(record) for record in b.history]
@@ -318,7 +318,7 @@ def test_neither_home_folder_nor_user_name_is_in_any_written_file(command, tmp_p
     arguments = ("exp3", *SMALL, "--seeds", "1", "--only", "sgd", "--out", out)
     assert command(*arguments, environment=environment)[0] == 0
     files = [path for path in out.rglob("*") if path.is_file()]
-    assert len(files) == 4 + 6 + 4
+    assert len(files) == 5 + 7 + 4
     for path in files:
         assert str(home).encode() not in path.read_bytes()
     (path,) = out.rglob("environment.json")

@@ -24,7 +24,7 @@ from harness.errors import UserError
 from harness.idx import IDX_FILES
 from harness.settings import parse_toml
 from harness.sources import DATA_VARIABLE
-from harness.studyfile import DEFAULT_SEEDS, KEYS, MAX_SEEDS
+from harness.studyfile import DEFAULT_SEEDS, DEFAULT_TARGETS, KEYS, MAX_SEEDS
 from kernels.optimizers import OPTIMIZERS
 from kernels.schedules import SCHEDULES
 
@@ -227,6 +227,9 @@ def test_the_table_of_a_studys_keys_is_complete():
     seeds = next(cells for cells in rows("docs/studies.md", "Key") if "seeds" in cells[0])
     assert value(seeds[2]) == DEFAULT_SEEDS
     assert f"[1, {MAX_SEEDS}]" in seeds[1]
+    target = next(cells for cells in rows("docs/studies.md", "Key") if "target_accuracy" in cells[0])
+    words = codes(target[2])
+    assert dict(zip(words[1::2], map(float, words[::2]), strict=True)) == DEFAULT_TARGETS
 
 
 EXAMPLES = [(path.relative_to(ROOT).as_posix(), i) for path in DOCUMENTS for i in range(len(blocks(str(path), "toml")))]
@@ -262,13 +265,20 @@ def test_the_documented_columns_of_the_summary_are_the_real_ones(tables):
 
 def test_the_documented_columns_of_the_history_are_the_real_ones(tables, readme_results):
     documented = column_table("history.csv")
-    layers = [f"{kind}_norm_{layer}" for kind in ("grad", "weight") for layer in (1, 2)]
-    assert [c for c in documented if "_norm_" not in c] + layers == header(tables / "history.csv")
-    assert [c for c in documented if "_norm_" in c] == ["grad_norm_1", "weight_norm_1"]
+    plain = [column for column in documented if not column.endswith("_1")]
+    kinds = [column.removesuffix("_1") for column in documented if column.endswith("_1")]
+    hidden = ("activation_mean", "activation_variance", "dead_share")  # the last layer has none
+    layers = [f"{kind}_{layer}" for kind in kinds for layer in ((1,) if kind in hidden else (1, 2))]
+    assert plain + layers == header(tables / "history.csv")
     run = next((readme_results / "runs").iterdir())
     assert sorted(header(run / "history.csv")) == sorted(
         set(header(tables / "history.csv")) - {"run_id", "variant", "seed"}
     )
+
+
+def test_the_documented_columns_of_classes_are_the_real_ones(tables):
+    assert column_table("classes.csv") == header(tables / "classes.csv")
+    assert len((tables / "classes.csv").read_text(encoding="utf-8").splitlines()) == 1 + 3 * 10
 
 
 def test_the_documented_arrays_are_the_real_ones(tables, readme_results):
@@ -278,11 +288,14 @@ def test_the_documented_arrays_are_the_real_ones(tables, readme_results):
         assert details["confusion_0"].shape == (10, 10)
         assert details["surest_errors_0"].shape[1] == 4
         assert details["first_layer_0"].shape == (784, 256)
+        assert details["weight_histogram_0"].shape == (1, 2, len(details["histogram_edges"]) - 1)
     run = next((readme_results / "runs").iterdir())
     cells = {codes(cells[0])[0]: codes(cells[1]) for cells in rows("docs/output.md", "File")}
     assert sorted(cells) == sorted(path.name for path in run.iterdir())
     with np.load(run / "arrays.npz") as arrays:
         assert sorted(arrays.files) == sorted(cells["arrays.npz"])
+    with np.load(run / "statistics.npz") as arrays:
+        assert sorted(arrays.files) == sorted(cells["statistics.npz"])
     assert sorted(json.loads((run / "result.json").read_text())) == sorted(cells["result.json"])
 
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import getpass
-import io
 import json
 
 import numpy as np
 import pytest
 
-from harness import outputs
 from harness.config import RunConfig
+from harness.diagnostics import collect
 from harness.network import initial_weights
 from harness.outputs import Entry, environment, impersonal, write
 from harness.store import load_run, save_run
 from harness.study import load
 from harness.tables import from_csv
 from harness.trainer import RunResult
+from kernels.model import LayerStatistics
+from kernels.reference import describe
 
 STUDY = """
 title = "Rates"
 baseline = "low"
 seeds = 2
+target_accuracy = 0.75
 [base]
 hidden = [4]
 epochs = 2
@@ -29,8 +31,9 @@ epochs = 2
 low = { optimizer = { lr = 0.001 } }
 high = { optimizer = { lr = 0.1 } }
 """
-TABLES = ["details.npz", "environment.json", "history.csv", "runs.csv", "summary.csv", "summary.md"]
+TABLES = ["classes.csv", "details.npz", "environment.json", "history.csv", "runs.csv", "summary.csv", "summary.md"]
 FIGURES = [f"figures/val_{what}.{kind}" for what in ("accuracy", "loss") for kind in ("png", "svg")]
+NAMES = ("ant", "bee", "cod")
 FACTS = {"jobs": 2, "data_fingerprint": "0123", "code_version": "4567"}
 
 
@@ -50,7 +53,9 @@ def result(config: RunConfig, status: str, width: int = 5) -> RunResult:
     confusion = np.diag([3, 4, 5]) + config.seed
     errors = np.array([[1.0, 0.0, 1.0, 0.5 + config.seed / 10]])
     weights = initial_weights((width, 4, 3), "he", config.seed, np.float32)
-    return RunResult(status, "" if done else "why", history, metrics, confusion, errors, weights)
+    layers = [LayerStatistics(describe(W), describe(W), None, None) for W, _ in weights[1:]]
+    reason = "" if done else "why"
+    return RunResult(status, reason, history, metrics, confusion, confusion.T, errors, collect([layers] * 2), weights)
 
 
 @pytest.fixture
@@ -86,22 +91,17 @@ def files(folder) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def details(folder) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO((folder / "details.npz").read_bytes()), allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
 def test_the_same_runs_give_the_same_files_to_the_last_byte(study, make_entries, tmp_path):
     entries = make_entries()
     for folder in ("a", "b"):
-        write(tmp_path / folder, study, entries, {"jobs": 2})
-    write(tmp_path / "a", study, entries, {"jobs": 2})  # over those that are there
+        write(tmp_path / folder, study, entries, {"jobs": 2}, NAMES)
+    write(tmp_path / "a", study, entries, {"jobs": 2}, NAMES)  # over those that are there
     assert sorted(files(tmp_path / "a")) == sorted([*TABLES, *FIGURES])
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 def test_tables_hold_every_run_and_every_epoch(study, make_entries, tmp_path):
-    summary = write(tmp_path / "out", study, make_entries(high1="diverged"), {})
+    summary = write(tmp_path / "out", study, make_entries(high1="diverged"), {}, NAMES)
     runs, history = (from_csv((tmp_path / "out" / name).read_bytes()) for name in ("runs.csv", "history.csv"))
     assert list(runs["run_id"]) == ["low0", "high0", "low1", "high1"]
     assert list(runs["status"]) == ["done", "done", "done", "diverged"]
@@ -114,36 +114,32 @@ def test_tables_hold_every_run_and_every_epoch(study, make_entries, tmp_path):
     assert list(summary["optimizer.lr"]) == [0.001, 0.1]
 
 
-def test_details_sum_confusions_of_done_runs_and_show_the_first_seed(study, make_entries, tmp_path):
-    write(tmp_path / "out", study, make_entries(high1="diverged"), {})
-    arrays = details(tmp_path / "out")
-    assert list(arrays["variants"]) == ["low", "high"]
-    assert np.array_equal(arrays["confusion_0"], 2 * np.diag([3, 4, 5]) + 1)
-    assert np.array_equal(arrays["confusion_1"], np.diag([3, 4, 5]))
-    assert arrays["surest_errors_0"][0, 3] == 0.5
-    assert arrays["first_layer_0"].shape == (5, 4)
+def test_classes_have_the_mean_scores_of_done_runs(study, make_entries, tmp_path):
+    write(tmp_path / "out", study, make_entries(high0="failed", high1="diverged"), {}, NAMES)
+    classes = from_csv((tmp_path / "out" / "classes.csv").read_bytes())
+    assert list(classes["variant"]) == ["low"] * 3
+    assert list(classes["class_name"]) == list(NAMES)
+    assert list(classes["n"]) == [2] * 3
+    assert list(classes["test_precision"]) == pytest.approx([(1 + 4 / 6) / 2, (1 + 5 / 7) / 2, (1 + 6 / 8) / 2])
 
 
-def test_details_leave_pictures_out_where_they_would_be_too_big(study, make_entries, tmp_path, monkeypatch):
-    entries = make_entries(width=700)
-    write(tmp_path / "whole", study, entries, {})
-    assert "first_layer_1" in details(tmp_path / "whole")
-    monkeypatch.setattr(outputs, "DETAILS_BYTES", 2000)
-    write(tmp_path / "cut", study, entries, {})
-    assert set(details(tmp_path / "cut")) == {"variants"} | {
-        f"{k}_{i}" for k in ("confusion", "surest_errors") for i in (0, 1)
-    }
-    assert (tmp_path / "cut" / "details.npz").stat().st_size <= 2000
+def test_only_done_runs_reach_a_target(study, make_entries, tmp_path):
+    write(tmp_path / "out", study, make_entries(low1="diverged", high0="failed"), {}, NAMES)
+    runs = from_csv((tmp_path / "out" / "runs.csv").read_bytes())
+    assert list(runs["target_accuracy"]) == [0.75] * 4
+    assert list(runs["run_id"]) == ["low0", "high0", "low1", "high1"]
+    assert runs["epochs_to_target"].fillna(-1).tolist() == [2, -1, -1, 1]
+    assert runs["seconds_to_target"].fillna(-1).tolist() == [1.0, -1, -1, 0.5]
 
 
 @pytest.mark.parametrize("status", ["failed", "diverged"])
 def test_a_study_without_a_single_done_run_still_has_its_files(study, make_entries, tmp_path, status):
     statuses = dict.fromkeys(("low0", "high0", "low1", "high1"), status)
-    summary = write(tmp_path / "out", study, make_entries(**statuses), {})
+    summary = write(tmp_path / "out", study, make_entries(**statuses), {}, NAMES)
     assert sorted(files(tmp_path / "out")) == sorted([*TABLES, *FIGURES])
     assert list(summary["n"]) == [0, 0]
     assert list(summary[status]) == [2, 2]
-    assert list(details(tmp_path / "out")) == ["variants"]
+    assert len(from_csv((tmp_path / "out" / "classes.csv").read_bytes())) == 0
 
 
 def test_the_environment_says_what_a_reader_needs(tmp_path):

@@ -112,6 +112,19 @@ def test_more_seeds_compute_only_what_is_missing_and_fresh_computes_all(ask, wri
     assert all(again[name] > both[name] for name in both)
 
 
+def test_another_target_makes_other_tables_of_the_same_runs(ask, write, tmp_path):
+    ask(write(STUDY.format(more="target_accuracy = 0.01")))
+    before, easy = stamps(tmp_path), runs_of(tables(tmp_path))
+    _, out, _ = ask(write(STUDY.format(more="target_accuracy = 1")))
+    assert "4 already stored" in out
+    assert stamps(tmp_path) == before
+    hard = runs_of(tables(tmp_path))
+    assert list(easy["epochs_to_target"]) == [1] * 4
+    assert (easy["seconds_to_target"] < easy["train_seconds"]).all()
+    assert hard[["epochs_to_target", "seconds_to_target"]].isna().all(axis=None)
+    assert list(hard["target_accuracy"]) == [1.0] * 4
+
+
 def test_another_study_that_names_the_same_runs_reuses_them(ask, write, tmp_path):
     ask(write())
     before = stamps(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -10,14 +11,21 @@ import numpy as np
 import pytest
 
 from harness.config import RunConfig
+from harness.diagnostics import Statistics
 from harness.errors import UserError
 from harness.network import initial_weights
-from harness.store import FORMAT, SEALED, load_run, save_run
+from harness.store import FORMAT, SEALED, load_run, load_statistics, save_run
 from harness.trainer import RunResult
 
 CONFIG = RunConfig.from_settings({"hidden": [4], "optimizer": {"name": "momentum", "lr": 0.1}, "seed": 3}, "a test")
 CIRCUMSTANCES = {"jobs": 2, "data_fingerprint": "0123", "code_version": "4567"}
 NAMES = ("result.json", *SEALED)
+STATISTICS = Statistics(
+    weight_histogram=np.arange(2 * 2 * 5).reshape(2, 2, 5),
+    gradient_histogram=np.arange(2 * 2 * 5).reshape(2, 2, 5) + 2**40,
+    activation_histogram=np.arange(2 * 1 * 5).reshape(2, 1, 5),
+    histogram_edges=np.array([-math.pi, -1, -0.1, 0.1, 1, math.pi]),
+)
 
 
 def result(**changes) -> RunResult:
@@ -31,6 +39,8 @@ def result(**changes) -> RunResult:
         "history": history,
         "metrics": {"test_accuracy": 2 / 3, "test_loss": math.inf, "test_f1_macro": math.nan, "epochs_done": 2},
         "confusion": np.arange(9).reshape(3, 3),
+        "val_confusion": np.eye(3, dtype=np.int64),
+        "statistics": STATISTICS,
         "surest_errors": np.array([[5.0, 1.0, 2.0, 0.9]]),
         "weights": initial_weights((5, 4, 3), "he", 0, np.float32),
     }
@@ -53,9 +63,33 @@ def test_every_figure_comes_back_as_it_was(saved):
 def test_arrays_come_back_and_pictures_are_small(saved):
     arrays = load_run(saved, "abc").arrays()
     assert np.array_equal(arrays["confusion"], result().confusion)
+    assert np.array_equal(arrays["val_confusion"], result().val_confusion)
     assert np.array_equal(arrays["surest_errors"], result().surest_errors)
     assert arrays["first_layer"].dtype == np.float16
     np.testing.assert_allclose(arrays["first_layer"], result().weights[0][0], rtol=1e-3)
+
+
+def test_one_array_comes_back_alone(saved):
+    (name,) = load_run(saved, "abc").arrays("val_confusion")
+    assert name == "val_confusion"
+
+
+@pytest.mark.parametrize("hidden_layers", [0, 1])
+def test_histograms_come_back_as_they_were(tmp_path, hidden_layers):
+    activations = STATISTICS.activation_histogram[:, :hidden_layers]
+    given = dataclasses.replace(STATISTICS, activation_histogram=activations)
+    save_run(tmp_path, "abc", CONFIG, result(statistics=given), CIRCUMSTANCES)
+    loaded = load_statistics(tmp_path / "abc")
+    for name, array in vars(given).items():
+        assert getattr(loaded, name).dtype == array.dtype
+        np.testing.assert_array_equal(getattr(loaded, name), array)
+
+
+def test_objects_are_never_unpickled(saved):
+    arrays = {**vars(STATISTICS), "weight_histogram": np.array([print], dtype=object)}
+    np.savez(saved / "abc" / "statistics.npz", **arrays)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        load_statistics(saved / "abc")
 
 
 def test_a_folder_holds_these_files_and_nothing_else(saved):

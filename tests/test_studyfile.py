@@ -7,9 +7,9 @@ import pytest
 from complaints import complaint
 from studyfiles import writer
 
-from harness.config import RunConfig
+from harness.config import DATASET_NAMES, RunConfig
 from harness.study import load
-from harness.studyfile import available, headline
+from harness.studyfile import DEFAULT_TARGETS, available, headline
 
 
 @pytest.fixture
@@ -37,6 +37,18 @@ def test_texts_are_taken_from_the_file(write):
     study = load(path)
     assert (study.title, study.question, study.expectation, study.finding, study.seeds) == ("T", "Q?", "E", "F", 2)
     assert study.path == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [("", 0.88), ("[base]\ndataset='cifar-10'", 0.45), ("target_accuracy = 0.5", 0.5), ("target_accuracy = 1", 1.0)],
+)
+def test_a_target_is_the_files_or_that_of_the_data_set(write, text, target):
+    assert load(write(text)).target_accuracy == target
+
+
+def test_every_data_set_has_a_target():
+    assert tuple(DEFAULT_TARGETS) == DATASET_NAMES
 
 
 def test_byte_order_mark_is_no_part_of_the_file(write):
@@ -140,6 +152,12 @@ def test_grid_names_show_layers_words_and_tables_plainly(write):
         ("seeds = true", "my.toml: seeds = True: must be a whole number"),
         ("seeds = '5'", "my.toml: seeds = '5': must be a whole number"),
         ("seeds = 100001", "my.toml: seeds = 100001: must be a whole number"),
+        ("target_accuracy = 0", "my.toml: target_accuracy = 0: must be a number in (0, 1]"),
+        ("target_accuracy = 1.1", "my.toml: target_accuracy = 1.1: must be a number in (0, 1]"),
+        ("target_accuracy = 88", "my.toml: target_accuracy = 88: must be a number"),
+        ("target_accuracy = nan", "my.toml: target_accuracy = nan: must be a number"),
+        ("target_accuracy = true", "my.toml: target_accuracy = True: must be a number"),
+        ("target_accuracy = '0.9'", "my.toml: target_accuracy = '0.9': must be a number"),
         ("seeds = [0, 1]", "my.toml: seeds = [0, 1]: must be a whole number"),
         ("extensions = 'x.py'", "my.toml: extensions = 'x.py': must be a list of paths"),
         ("extensions = [3]", "my.toml: extensions = [3]: must be a list of paths"),

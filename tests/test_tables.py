@@ -5,12 +5,14 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from records import HOSTILE, NAN, row, runs_of
 
 from harness import tables
+from harness.metrics import confusion_matrix
 from harness.summaries import summary_markdown
 
 
@@ -56,6 +58,64 @@ def test_history_frame_joins_networks_of_unequal_depth():
 def test_no_rows_give_the_columns():
     assert tuple(tables.runs_frame([]).columns) == (*tables.RUN_COLUMNS, *tables.RESULT_COLUMNS)
     assert tuple(tables.history_frame([]).columns) == tables.HISTORY_COLUMNS
+
+
+# ---- targets and classes
+
+
+HISTORY = [
+    {"epoch": i + 1, "val_accuracy": accuracy, "train_seconds": 0.5 * (i + 1)}
+    for i, accuracy in enumerate([0.5, 0.8, 0.7, 0.9])
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "epoch", "seconds"), [(0.4, 1, 0.5), (0.8, 2, 1.0), (0.81, 4, 2.0), (0.91, None, None)]
+)
+def test_a_target_is_reached_in_the_first_epoch_that_is_as_good(target, epoch, seconds):
+    columns = tables.target_columns(HISTORY, target)
+    assert columns == {"target_accuracy": target, "epochs_to_target": epoch, "seconds_to_target": seconds}
+
+
+def test_a_run_without_epochs_or_with_nan_reaches_nothing():
+    for history in ([], [{**HISTORY[0], "val_accuracy": NAN}]):
+        assert tables.target_columns(history, 0.1)["epochs_to_target"] is None
+
+
+def test_epochs_to_a_target_stay_whole_beside_runs_that_never_reach_it():
+    frame = tables.runs_frame([row(), row(seed=1, epochs_to_target=None, seconds_to_target=None)])
+    assert tables.to_csv(frame[["epochs_to_target", "seconds_to_target"]]).splitlines()[1:] == [b"2,4.0", b","]
+
+
+def test_scores_of_a_class_are_means_over_runs():
+    half, all_right = np.array([[2, 2, 0], [0, 1, 0], [0, 0, 0]]), np.diag([4, 1, 0])
+    frame = tables.classes_frame({"x": [half, all_right], "none": [], "1e5": [all_right]}, ["ant", "007", "cod"])
+    assert tuple(frame.columns) == tables.CLASS_COLUMNS
+    expected = [
+        ("x", 0, "ant", 2, 1.0, 0.75, (2 / 3 + 1) / 2),
+        ("x", 1, "007", 2, (1 / 3 + 1) / 2, 1.0, (1 / 2 + 1) / 2),
+        ("x", 2, "cod", 2, 0.0, 0.0, 0.0),
+        ("1e5", 0, "ant", 1, 1.0, 1.0, 1.0),
+        ("1e5", 1, "007", 1, 1.0, 1.0, 1.0),
+        ("1e5", 2, "cod", 1, 0.0, 0.0, 0.0),
+    ]
+    assert [line[:4] for line in frame.itertuples(index=False)] == [line[:4] for line in expected]
+    np.testing.assert_allclose(frame[list(tables.CLASS_COLUMNS[4:])], [line[4:] for line in expected], rtol=1e-14)
+    assert_frame_equal(tables.from_csv(tables.to_csv(frame)), frame, check_exact=True)
+
+
+def test_scores_of_one_run_are_scikit_learns():
+    from sklearn.metrics import precision_recall_fscore_support
+
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.integers(0, 4, (2, 101))
+    frame = tables.classes_frame({"x": [confusion_matrix(truth, predicted, 4)]}, list("abcd"))
+    expected = precision_recall_fscore_support(truth, predicted)[:3]
+    np.testing.assert_allclose(frame[list(tables.CLASS_COLUMNS[4:])].to_numpy().T, expected, rtol=1e-14)
+
+
+def test_no_classes_give_the_columns():
+    assert tuple(tables.classes_frame({}, ["a"]).columns) == tables.CLASS_COLUMNS
 
 
 # ---- summary

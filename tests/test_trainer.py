@@ -10,10 +10,11 @@ import pytest
 
 from harness.config import RunConfig, nest
 from harness.data import make_split
+from harness.metrics import confusion_matrix, macro
 from harness.settings import merge
-from harness.trainer import SUREST_ERRORS, input_scaling, train
+from harness.trainer import SUREST_ERRORS, input_scaling, make_engine, train
 
-TIMES = {"train_seconds", "eval_seconds", "compile_seconds", "seconds_per_epoch"}
+OF_THE_MACHINE = {"train_seconds", "eval_seconds", "compile_seconds", "seconds_per_epoch", "peak_memory_bytes"}
 
 
 def configure(**settings) -> RunConfig:
@@ -28,12 +29,13 @@ def run(small, split):
 
 
 def without_times(record):
-    return {key: value for key, value in record.items() if key not in TIMES}
+    return {key: value for key, value in record.items() if key not in OF_THE_MACHINE}
 
 
 def same_bits(a, b) -> bool:
     parts = [
-        [part for pair in result.weights for part in pair] + [result.confusion, result.surest_errors]
+        [part for pair in result.weights for part in pair]
+        + [result.confusion, result.val_confusion, result.surest_errors, *vars(result.statistics).values()]
         for result in (a, b)
     ]
     arrays = all(np.array_equal(x, y, equal_nan=True) for x, y in zip(*parts, strict=True))
@@ -61,12 +63,18 @@ def test_a_run_learns_and_tells_every_epoch_as_it_ends(small, split):
     assert result.metrics["train_seconds"] == seconds[-1] > 0
 
 
-def test_a_record_holds_losses_accuracies_rate_and_norms_of_every_layer(run):
-    (record,) = run(epochs=1, hidden=[7, 5]).history
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("hidden", [[], [7], [7, 5, 4, 3]], ids=str)
+def test_a_record_holds_losses_accuracies_rate_and_numbers_of_every_layer(run, engine, hidden):
+    (record,) = run(epochs=1, hidden=hidden, engine=engine).history
     scores = {"train_loss", "train_accuracy", "val_loss", "val_accuracy"}
-    norms = {f"{kind}_norm_{layer}" for kind in ("grad", "weight") for layer in (1, 2, 3)}
-    assert set(record) == {"epoch", "lr", "penalty", "train_seconds"} | scores | norms
-    assert all(math.isfinite(value) and value >= 0 for value in record.values())
+    kinds = ("grad_mean", "grad_variance", "grad_max", "grad_norm", "weight_norm")
+    layers = {f"{kind}_{layer}" for kind in kinds for layer in range(1, len(hidden) + 2)}
+    kinds = ("activation_mean", "activation_variance", "dead_share")
+    layers |= {f"{kind}_{layer}" for kind in kinds for layer in range(1, len(hidden) + 1)}
+    assert set(record) == {"epoch", "lr", "penalty", "train_seconds"} | scores | layers
+    assert all(type(value) in (int, float) and math.isfinite(value) for value in record.values())
+    assert all(value >= 0 for key, value in record.items() if "grad_mean" not in key)
     assert 0 <= record["train_accuracy"] <= 1
 
 
@@ -77,18 +85,63 @@ def test_norms_are_those_of_the_final_weights(run):
     assert last["penalty"] == pytest.approx(0.5 / (2 * 32) * sum(squares))
 
 
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_layers_are_inspected_as_they_are_after_each_epoch_without_dropout(small, split, run, engine):
+    result = run(engine=engine, epochs=2, hidden=[7, 5], activation="tanh", dropout=0.5, precision="float64")
+    pixels = small.X[split.train[:1024]] / 255
+    (W, b), (V, c), _ = result.weights
+    A = [np.tanh(pixels @ W + b)]
+    A.append(np.tanh(A[0] @ V + c))
+    for i, values in enumerate(A):
+        assert result.history[-1][f"activation_mean_{i + 1}"] == pytest.approx(values.mean(), rel=1e-9)
+        assert result.history[-1][f"activation_variance_{i + 1}"] == pytest.approx(values.var(), rel=1e-9)
+    for name, arrays in {"weight": [W for W, _ in result.weights], "activation": A}.items():
+        counts = getattr(result.statistics, f"{name}_histogram")
+        for i, values in enumerate(arrays):
+            expected = np.histogram(values, result.statistics.histogram_edges)[0]
+            np.testing.assert_array_equal(counts[-1, i], expected)
+            assert counts[0, i].sum() == values.size
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_a_network_that_begins_with_zeros_is_dead_and_stays_so(run, engine):
+    result = run(engine=engine, init="zeros", hidden=[7, 5])
+    for record in result.history:
+        assert record["dead_share_1"] == record["dead_share_2"] == 1
+        assert record["activation_mean_1"] == record["grad_norm_1"] == record["grad_max_2"] == 0
+    middle = result.statistics.activation_histogram.shape[-1] // 2
+    assert (result.statistics.activation_histogram[:, :, middle] > 0).all()
+
+
+def test_peak_memory_is_that_of_a_process(run):
+    assert 10e6 < run(epochs=1).metrics["peak_memory_bytes"] < 100e9
+
+
 def test_metrics_follow_from_the_confusion_matrix_and_the_history(small, split, run):
     result = run(epochs=4, seed=3)
     metrics, confusion = result.metrics, result.confusion
     assert confusion.sum() == len(split.test)
     assert np.array_equal(confusion.sum(axis=1), np.bincount(small.y[split.test], minlength=3))
     assert metrics["test_accuracy"] == np.trace(confusion) / confusion.sum()
+    names = ("test_precision_macro", "test_recall_macro", "test_f1_macro")
+    assert tuple(metrics[name] for name in names) == macro(confusion)
     accuracies = [record["val_accuracy"] for record in result.history]
     assert metrics["val_accuracy"] == accuracies[-1]
     assert metrics["best_val_accuracy"] == max(accuracies)
     assert metrics["best_val_epoch"] == 1 + accuracies.index(max(accuracies))
     assert metrics["epochs_done"] == 4
     assert metrics["seconds_per_epoch"] == metrics["train_seconds"] / 4
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_the_matrix_of_the_validation_images_is_that_after_the_last_epoch(small, split, run, engine):
+    settings = {"engine": engine, "epochs": 2}
+    result = run(**settings)
+    trained = make_engine(configure(**settings), small, split)
+    assert np.trace(result.val_confusion) / len(split.val) == result.history[-1]["val_accuracy"]
+    trained = type(trained)(trained.model, result.weights, np.float32, *input_scaling(small, split, False))
+    predictions = trained.evaluate(small.X, small.y.astype(np.int64), split.val).predictions
+    np.testing.assert_array_equal(result.val_confusion, confusion_matrix(small.y[split.val], predictions, 3))
 
 
 def test_surest_errors_are_wrong_test_images_the_surest_first(small, split, run):
@@ -179,10 +232,11 @@ def test_a_run_whose_loss_overflows_ends_early_as_diverged(run, engine, precisio
     assert result.reason == f"the training loss was not finite in epoch {len(result.history)}"
     assert len(result.history) < 30
     assert not math.isfinite(result.history[-1]["train_loss"])
-    figures = {key: value for key, value in result.metrics.items() if key not in TIMES | {"epochs_done"}}
+    figures = {key: value for key, value in result.metrics.items() if key not in OF_THE_MACHINE | {"epochs_done"}}
     assert all(math.isnan(value) for value in figures.values())
     assert result.metrics["epochs_done"] == len(result.history)
     assert result.metrics["train_seconds"] > 0
+    assert len(result.statistics.weight_histogram) == len(result.history)
 
 
 # ------------------------------------------------------------------------------------------------------ input scaling

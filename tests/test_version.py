@@ -103,11 +103,17 @@ def version_after(tmp_path):
 
 
 def test_an_edit_where_results_are_computed_changes_the_version_and_no_other_does(version_after):
-    edited = ("kernels/losses.py", "kernels/reference/layer.py", "kernels/new/module.py", "harness/trainer.py")
+    edited = (
+        "kernels/losses.py",
+        "kernels/reference/layer.py",
+        "kernels/new/module.py",
+        "harness/trainer.py",
+        "harness/diagnostics.py",
+    )
     versions = [version_after(path) for path in ("", *edited)]
     assert versions[0].strip() == code_version()
-    assert len(set(versions)) == 5
-    for path in ("harness/progress.py", "harness/runner.py", "harness/tables.py", "notes.py"):
+    assert len(set(versions)) == len(versions)
+    for path in ("harness/progress.py", "harness/runner.py", "harness/tables.py", "harness/details.py", "notes.py"):
         assert version_after(path) == versions[-1]
 
 

@@ -54,6 +54,38 @@ def test_an_edit_of_a_helper_in_another_file_is_noticed(copy_of_the_package):
     assert copy_of_the_package(3.0) == ["13.0", "23.0", "0", "1"]
 
 
+# A closure too large to disappear in its caller, so that it has a symbol of its own.
+LARGE_CLOSURE = """
+import numpy as np
+from kernels.jit import inline, kernel
+
+def make(n):
+    @inline
+    def step(x, k):
+        total = 0.0
+        for i in range(k):
+            for j in range(k):
+                total += n * np.sin(x + i) * np.cos(x * j)
+                if total > 1e9:
+                    total = np.sqrt(total)
+        return total
+
+    @kernel(key=f"large {n}")
+    def large(x):
+        return step(x, 1) + step(x + 1, 3) + step(x + 2, 5) + step(x + 3, 7)
+
+    return large
+"""
+
+
+def test_what_two_processes_compiled_alike_is_told_apart_by_a_third(copy_of_the_package, monkeypatch):
+    monkeypatch.setenv("PYTHONHASHSEED", "0")  # both compilers then take the same way through their work
+    (copy_of_the_package.folder / "kernels" / "large_closure.py").write_text(LARGE_CLOSURE)
+    program = "from kernels.large_closure import make\nprint(*[make(n)(1.0) for n in {}])"
+    alone = [copy_of_the_package(2.0, program.format([n]))[0] for n in (10, 20)]
+    assert copy_of_the_package(2.0, program.format([10, 20])) == alone
+
+
 def test_torn_cache_files_are_compiled_anew(copy_of_the_package):
     copy_of_the_package(2.0)
     files = sorted((copy_of_the_package.folder / "cache").rglob("*.nb?"))
