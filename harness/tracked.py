@@ -130,8 +130,8 @@ class StudyTables:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.runs = _read_csv(folder / "runs.csv")
-        self.summary = _read_csv(folder / "summary.csv")
+        self._tables = {name: _read_csv(folder / f"{name}.csv") for name in ("runs", "summary", "classes")}
+        self.runs, self.summary = self._tables["runs"], self._tables["summary"]
 
     def best(self) -> dict[str, Any] | None:
         """The done run with the highest validation accuracy after its last epoch; the test images have no say."""
@@ -143,7 +143,7 @@ class StudyTables:
         import wandb
 
         pictures = sorted((self._folder / "figures").glob("*.png"))
-        tables = {"summary_table": _table(self.summary), "runs_table": _table(self.runs)}
+        tables = {f"{name}_table": _table(lines) for name, lines in self._tables.items() if lines}
         return {**tables, **{f"figures/{path.stem}": wandb.Image(str(path)) for path in pictures}}
 
     def overview(self) -> dict[str, Any]:
@@ -158,7 +158,9 @@ class StudyTables:
 
 
 def _read_csv(path: Path) -> list[dict[str, Any]]:
-    """Lines of one of our tables, numbers as numbers and empty cells as None."""
+    """Lines of one of our tables, numbers as numbers and empty cells as None; none where there is no table."""
+    if not path.exists():
+        return []
     with open(path, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     return [{key: text if key in TEXT_COLUMNS else parse(text) for key, text in line.items()} for line in lines]
