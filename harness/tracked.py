@@ -25,7 +25,7 @@ from harness.store import load_arrays, load_history, load_metrics, load_statisti
 from harness.tables import TEXT_COLUMNS, parse
 from kernels.model import histogram_edges
 
-BINS = 64  # of a histogram as W&B shows it
+BINS = 32  # of a histogram as W&B shows it; more would not tell more, and cost more than all else
 TAG_LENGTH = 64  # W&B refuses longer ones
 NAME_LENGTH = 128
 
@@ -84,7 +84,8 @@ class StoredFolder:
         scores = np.stack(precision_recall_f1(confusion), axis=1)
         images = confusion.sum(axis=1)
         per_class: list[Any] = [[name, *map(float, scores[i]), int(images[i])] for i, name in enumerate(class_names)]
-        table = wandb.Table(columns=["class", "precision", "recall", "f1", "images"], data=per_class)
+        columns = ["class", "precision", "recall", "f1", "images"]
+        table = wandb.Table(columns=columns, data=per_class, dtype=[str, float, float, float, int], optional=False)
         return {"confusion_matrix": chart, "per_class": table}
 
     def model(self, collection: str) -> Any:

@@ -39,6 +39,7 @@ FINISH_SECONDS = 60.0  # that a study waits for W&B at its end,
 WRITE_SECONDS = 0.5  # and for each run that is yet to be written
 LAST_WORDS_SECONDS = 0.5  # to close open runs when the study is stopped
 POLL_SECONDS = 0.05
+BATCH_SECONDS = 2.0  # between messages handed on: many at once cost less than one by one
 
 # One run's business, not that of all runs of a study; and a service that is not ours to end.
 NOT_PASSED_ON = {f"WANDB_{name}" for name in ("MODE", "RUN_ID", "NAME", "JOB_TYPE", "RESUME", "SWEEP_ID", "SERVICE")}
@@ -179,6 +180,7 @@ class Tracker:
             "dataset": self._dataset.name,
         }
         return {
+            "kind": "hello",
             "root": str(self._root),
             "mode": self._mode,
             "group": self._group,
@@ -268,6 +270,7 @@ class _Process:
         )
         self._messages: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._hurry = threading.Event()
         for act in (self._feed, self._hear):
             threading.Thread(target=act, daemon=True).start()
         self.send(hello)
@@ -275,6 +278,8 @@ class _Process:
     def send(self, message: Mapping[str, Any]) -> None:
         """Queue a message."""
         self._messages.put(message)
+        if message["kind"] == "close":
+            self._hurry.set()
 
     def answers(self) -> list[Message]:
         """Answers that came since the last call."""
@@ -286,6 +291,7 @@ class _Process:
     def end(self, seconds: float) -> None:
         """End the process: give it a moment for its last words, then kill it; its own service follows it."""
         self._messages.put(None)
+        self._hurry.set()
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -295,9 +301,14 @@ class _Process:
     def _feed(self) -> None:
         stream = self._process.stdin
         assert stream is not None
+        batch: list[Mapping[str, Any] | None] = []
         with suppress(OSError, ValueError):  # it has ended
-            while (message := self._messages.get()) is not None:
-                stream.write(json.dumps(message) + "\n")
+            while None not in batch:
+                batch = [self._messages.get()]
+                self._hurry.wait(BATCH_SECONDS)
+                while not self._messages.empty():
+                    batch.append(self._messages.get_nowait())
+                stream.writelines(json.dumps(message) + "\n" for message in batch if message is not None)
                 stream.flush()
         with suppress(OSError, ValueError):
             stream.close()

@@ -135,7 +135,6 @@ class Host:
             tags=[config["dataset"], config["engine"]],
             config={**config, **facts, **self._hello["circumstances"]},
         )
-        run.define_metric("epoch", hidden=True)
         run.define_metric("*", step_metric="epoch", step_sync=True)
         self._live[run_id] = Live(run, config["epochs"])
 

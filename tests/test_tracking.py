@@ -85,8 +85,7 @@ def test_every_run_arrives_whole(ask, write, root, tmp_path):
     assert run.config["hidden"] == [11, 7]
     assert run.config["data_fingerprint"] == stored.row["data_fingerprint"]
     assert run.config["code_version"] == stored.row["code_version"]
-    assert {"name": "epoch", "options": {"defined": True, "hidden": True}} in run.metrics
-    assert any(metric.get("glob_name") == "*" and metric["step_metric"] == "epoch" for metric in run.metrics)
+    assert [(metric["glob_name"], metric["step_metric"]) for metric in run.metrics] == [("*", "epoch")]
     assert [row["epoch"] for row in run.rows] == [1, 2, 3]
     for row, record in zip(run.rows, stored.history, strict=True):
         assert {key: row[key] for key in record} == record
