@@ -17,21 +17,13 @@ if TYPE_CHECKING:
 MAX_JOBS = 1024
 
 
-def parser() -> command.Parser:
-    """All options of the command."""
-    p = command.Parser(
-        prog="harness.ablate",
-        usage="python -m harness.ablate STUDY [options]",
-        description="Train every run of a study on all cores and write tables of accuracy and wall time.",
-        allow_abbrev=False,
-    )
+def study_options() -> command.Parser:
+    """Options that say which runs are meant, and where everything is: those of all commands about a study."""
+    p = command.Parser(add_help=False, allow_abbrev=False)
     p.add_argument("study", nargs="?", metavar="STUDY", help="a shipped study (see --list) or the path of a .toml file")
-    p.add_argument("--list", action="store_true", help="list the shipped studies and stop")
     p.add_argument("--dataset", help="fashion-mnist or cifar-10")
     p.add_argument("--epochs", type=command.number, metavar="N", help="train each run for N epochs")
     p.add_argument("--seeds", type=command.number, metavar="N", help="use seeds 0 to N-1")
-    p.add_argument("--jobs", type=command.number, metavar="N",
-                   help="runs at a time (default: the cores this process may use)")  # fmt: skip
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
                    help="change a setting of every variant, for example optimizer.lr=0.01")  # fmt: skip
     p.add_argument("--only", nargs="+", action="extend", default=[], metavar="NAME", help="keep only these variants")
@@ -40,6 +32,22 @@ def parser() -> command.Parser:
     p.add_argument("--precision", help="float32 or float64")
     p.add_argument("--out", type=command.folder, default=Path("results"), metavar="DIR", help="folder of results")
     p.add_argument("--data-dir", type=command.folder, metavar="DIR", help="folder that holds the data sets")
+    p.add_argument("--wandb", metavar="MODE", help="tracking in Weights & Biases: offline, online or disabled")
+    return p
+
+
+def parser() -> command.Parser:
+    """All options of the command."""
+    p = command.Parser(
+        prog="harness.ablate",
+        usage="python -m harness.ablate STUDY [options]",
+        description="Train every run of a study on all cores and write tables of accuracy and wall time.",
+        allow_abbrev=False,
+        parents=[study_options()],
+    )
+    p.add_argument("--list", action="store_true", help="list the shipped studies and stop")
+    p.add_argument("--jobs", type=command.number, metavar="N",
+                   help="runs at a time (default: the cores this process may use)")  # fmt: skip
     p.add_argument("--fresh", action="store_true", help="make every run again, also those already stored")
     p.add_argument("--timing", action="store_true",
                    help="afterwards time one seed of each variant again, alone, to compare speed")  # fmt: skip
@@ -63,18 +71,20 @@ def _ablate(arguments: Sequence[str]) -> int:
     from harness import session, study
 
     request = session.Request(
-        study=study.load(options.study, _overrides(options)),
+        study=study.load(options.study, overrides(options)),
         command=("python", "-m", "harness.ablate", *arguments),
         out=options.out,
         data_dir=options.data_dir,
         jobs=options.jobs,
         fresh=options.fresh,
         timing=options.timing,
+        wandb=options.wandb,
     )
     return session.dry_run(request) if options.dry_run else session.run(request)
 
 
-def _overrides(options: argparse.Namespace) -> Overrides:
+def overrides(options: argparse.Namespace) -> Overrides:
+    """How a request departs from the study as written."""
     from harness.study import Overrides
 
     return Overrides(

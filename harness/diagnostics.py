@@ -54,6 +54,15 @@ def layer_scalars(layers: Sequence[LayerStatistics]) -> dict[str, float]:
     return scalars
 
 
+def layer_histograms(layers: Sequence[LayerStatistics]) -> dict[str, list[list[int]]]:
+    """One epoch's histograms: counts by kind (``weight``, ``gradient``, ``activation``) and layer."""
+    return {
+        "weight": [layer.weight.histogram.tolist() for layer in layers],
+        "gradient": [layer.gradient.histogram.tolist() for layer in layers],
+        "activation": [layer.activation.histogram.tolist() for layer in layers if layer.activation is not None],
+    }
+
+
 def collect(epochs: Sequence[Sequence[LayerStatistics]]) -> Statistics:
     """Stack the histograms of all epochs."""
     edges = histogram_edges()

@@ -23,6 +23,7 @@ from harness.files import require_writable, sweep
 from harness.outputs import Entry
 from harness.progress import Pause, Progress, standard_output
 from harness.study import Run, Study
+from harness.tracking import Tracker, chosen_mode
 from harness.version import code_version, run_id
 from harness.worker import Kind, Outcome, Task
 
@@ -49,6 +50,8 @@ class Request:
         Whether to make again what is stored.
     timing : bool
         Whether to time each variant alone afterwards.
+    wandb : str or None
+        ``offline``, ``online`` or ``disabled``; None leaves it to W&B's own settings.
     """
 
     study: Study
@@ -58,6 +61,7 @@ class Request:
     jobs: int | None = None
     fresh: bool = False
     timing: bool = False
+    wandb: str | None = None
 
     @property
     def runs_folder(self) -> Path:
@@ -140,6 +144,7 @@ def run(request: Request) -> int:
         When the request cannot be carried out; nothing has been run then.
     """
     signals.checkpoint()
+    mode = chosen_mode(request.wandb)
     require_writable("--out", request.runs_folder, request.folder)
     plan = make_plan(request)
     for folder in (request.runs_folder, request.folder):
@@ -147,9 +152,10 @@ def run(request: Request) -> int:
     console = standard_output()
     _introduce(console, request, plan)
     try:
-        with signals.restored():
-            failures = _make(request, plan, console) if plan.missing else {}
+        with signals.restored(), make_tracker(request, plan, mode, console) as tracker:
+            failures = _make(request, plan, console, tracker) if plan.missing else {}
             status = _report(request, plan, console, failures)
+            tracker.close()
             return max(status, _time(request, plan, console)) if request.timing else status
     except KeyboardInterrupt:
         with signals.ignored():
@@ -158,6 +164,11 @@ def run(request: Request) -> int:
             rest = "goes on with the rest" if kept < len(plan.runs) else "writes the tables"
             console.print(Text(f"Stopped. {kept} of {len(plan.runs)} runs are kept; {words} {rest}."), soft_wrap=True)
         return INTERRUPTED
+
+
+def make_tracker(request: Request, plan: Plan, mode: str | None, console: Console) -> Tracker:
+    """Who tracks a request's runs in W&B."""
+    return Tracker(mode, request.study, plan.dataset, plan.runs, request.folder, request.runs_folder, console)
 
 
 def _introduce(console: Console, request: Request, plan: Plan) -> None:
@@ -178,7 +189,7 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def _make(request: Request, plan: Plan, console: Console) -> dict[str, Outcome]:
+def _make(request: Request, plan: Plan, console: Console, tracker: Tracker) -> dict[str, Outcome]:
     """Make the missing runs; returns the failed ones by name."""
     missing, failures = plan.queue, {}
     jobs = min(request.jobs or _cores(), len(missing))
@@ -190,12 +201,15 @@ def _make(request: Request, plan: Plan, console: Console) -> dict[str, Outcome]:
 
             def on_poll() -> None:
                 signals.checkpoint()
-                progress.update(news.drain())
+                events = news.drain()
+                progress.update(events)
+                tracker.update(events)
 
             for left, outcome in zip(reversed(range(len(tasks))), runner.run(tasks, pool, on_poll), strict=True):
                 if left == jobs - 1:  # from here on a core is idle
                     threading.Thread(target=outputs.preload, daemon=True).start()
                 progress.finish(outcome.run_id, outcome.status)
+                tracker.finish(outcome.run_id, outcome.status, outcome.reason)
                 if outcome.status == "failed":
                     failures[outcome.run_id] = outcome
                     progress.note(f"run {outcome.run_id} failed: {outcome.reason}")

@@ -41,7 +41,7 @@ class StoredRun:
 
     def arrays(self, *names: str) -> dict[str, Array]:
         """Those named of ``confusion``, ``val_confusion``, ``surest_errors``, ``first_layer``; without names, all."""
-        return _load_npz(self.folder / "arrays.npz", *names)
+        return load_arrays(self.folder, *names)
 
 
 def save_run(root: Path, run_id: str, config: RunConfig, result: RunResult, circumstances: dict[str, Any]) -> None:
@@ -89,12 +89,27 @@ def load_run(root: Path, run_id: str) -> StoredRun | None:
         if record["format"] != FORMAT or record["run_id"] != run_id or seal != _seal(folder, record):
             return None
         config = RunConfig.from_settings(record.pop("config"), f"{folder}/result.json")
-        history = _from_csv((folder / "history.csv").read_text(encoding="utf-8"))
-        metrics = {k: float(v) if isinstance(v, str) else v for k, v in record.pop("metrics").items()}
+        history = load_history(folder)
+        metrics = load_metrics(record.pop("metrics"))
         del record["format"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, UserError):
         return None
     return StoredRun({**record, **config.flat(), **metrics}, history, folder)
+
+
+def load_history(folder: Path) -> list[dict[str, Any]]:
+    """Epochs of a stored run, from its folder."""
+    return _from_csv((folder / "history.csv").read_text(encoding="utf-8"))
+
+
+def load_metrics(written: dict[str, Any]) -> dict[str, float]:
+    """Final figures as they were; JSON has no NaN, so ``result.json`` writes it as a text."""
+    return {name: float(value) if isinstance(value, str) else value for name, value in written.items()}
+
+
+def load_arrays(folder: Path, *names: str) -> dict[str, Array]:
+    """Arrays of a stored run, from its folder, as `StoredRun.arrays` gives them."""
+    return _load_npz(folder / "arrays.npz", *names)
 
 
 def load_statistics(folder: Path) -> Statistics:

@@ -211,7 +211,7 @@ def from_csv(data: bytes) -> pd.DataFrame:
     texts = zip(*lines, strict=True) if lines else ((),) * len(header)
     return _assemble(
         {
-            name: column if name in TEXT_COLUMNS else map(functools.lru_cache(_parse), column)
+            name: column if name in TEXT_COLUMNS else map(functools.lru_cache(parse), column)
             for name, column in zip(header, texts, strict=True)
         }
     )
@@ -241,7 +241,7 @@ def _assemble(columns: Mapping[str, Iterable[Any]]) -> pd.DataFrame:
     return frame
 
 
-def _parse(text: str) -> Any:
+def parse(text: str) -> Any:
     """Read a number, a truth value, nothing or, failing these, the text itself."""
     if text in ("", "True", "False"):
         return {"": None, "True": True, "False": False}[text]

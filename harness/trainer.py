@@ -107,8 +107,9 @@ def input_scaling(dataset: Dataset, split: Split, standardise: bool) -> tuple[Ar
 
 
 def train(
-    config: RunConfig, dataset: Dataset, split: Split, on_epoch: Callable[[Record], None] | None = None
-) -> RunResult:
+    config: RunConfig, dataset: Dataset, split: Split, on_epoch: Callable[[Record], None] | None = None,
+    on_layers: Callable[[Sequence[LayerStatistics]], None] | None = None,
+) -> RunResult:  # fmt: skip
     """Train and measure one run.
 
     Parameters
@@ -119,6 +120,8 @@ def train(
         Data and the rows of its parts.
     on_epoch : callable, optional
         Called with each epoch's record as soon as it exists.
+    on_layers : callable, optional
+        Called before that with what the epoch left in the layers.
 
     Returns
     -------
@@ -165,6 +168,8 @@ def train(
         }
         eval_seconds += time.perf_counter() - end
         history.append(record)
+        if on_layers is not None:
+            on_layers(inspections[-1])
         if on_epoch is not None:
             on_epoch(record)
         if not (result.finite and math.isfinite(val_loss)):

@@ -17,11 +17,13 @@ from harness import events
 from harness.cache import Dataset, open_cached
 from harness.config import DataSettings, RunConfig
 from harness.data import Split, make_split
+from harness.diagnostics import layer_histograms
 from harness.errors import UserError
 from harness.extensions import load_extensions
 from harness.store import save_run
 from harness.trainer import Record, train
 from harness.version import code_version
+from kernels.model import LayerStatistics
 
 Kind = tuple[str, str, str, str]  # of run: activation, loss, optimizer, precision
 
@@ -122,15 +124,20 @@ def execute(task: Task) -> Outcome:
     """Train a task's run and store it."""
     sender = _sender(task.news)
 
+    histograms: dict[str, list[list[int]]] = {}
+
+    def on_layers(layers: Sequence[LayerStatistics]) -> None:
+        histograms.update(layer_histograms(layers))
+
     def on_epoch(record: Record) -> None:
-        sender.send({"kind": "epoch", "run_id": task.run_id, **record})
+        sender.send({"kind": "epoch", "run_id": task.run_id, **record, "histograms": histograms})
 
     sender.send({"kind": "start", "run_id": task.run_id, "variant": task.variant, "seed": task.config.seed})
     try:
         if task.circumstances["code_version"] != code_version():
             raise UserError("the code was edited while the study ran")
         dataset, split = data_of(task)
-        result = train(task.config, dataset, split, on_epoch)
+        result = train(task.config, dataset, split, on_epoch, on_layers)
         save_run(task.runs_folder, task.run_id, task.config, result, task.circumstances)
     except (Exception, SystemExit) as error:  # one run's failure must not take the study down: it becomes a reason
         return Outcome(task.run_id, "failed", one_line(error))

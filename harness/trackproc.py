@@ -1,0 +1,333 @@
+"""The process that talks to W&B: one per command, fed by ``harness.tracking`` with a JSON message a line.
+
+It alone imports wandb, whose calls may block, print, fail or take the process down: whatever happens here, the study
+does not notice. The first message says where and what; then come ``start``, ``epoch`` and ``finish`` of runs, ``study``
+when the tables are written, and ``close``. If the input ends without that, the command has died: what is open is closed
+as failed, and the next command writes it again. Answers: ``tracked`` per run that is whole, ``failed`` with a reason,
+``closed`` at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from harness import wandbdir
+
+Message = dict[str, Any]
+FINISHERS = 8  # runs whose last data are sent at a time
+NICENESS = 10  # training goes first
+ORPHAN_SECONDS = 60.0  # to close what is open when the command has died
+SERVICE_LOST = {"ConnectionResetError", "BrokenPipeError", "MailboxClosedError", "HandleAbandonedError"}
+LOCK_SECONDS = 10.0  # how long an earlier command may take to close what it left open
+
+# Nothing of this machine, its user or this process is recorded: no host, paths, packages, git state, console, usage.
+PRIVATE: dict[str, Any] = {
+    **dict.fromkeys(("silent", "disable_git", "disable_code", "disable_job_creation", "label_disable"), True),
+    **dict.fromkeys(("x_disable_meta", "x_disable_stats", "x_disable_machine_info", "x_disable_viewer"), True),
+    **dict.fromkeys(("save_code", "x_save_requirements", "symlink", "use_dot_wandb"), False),
+    **dict.fromkeys(("host", "program", "x_executable"), ""),
+    "console": "off",
+}
+BEHAVIOUR: dict[str, Any] = {
+    "finish_timeout_raises": True,
+    "x_transaction_log_flush_interval": 5.0,  # seconds until an epoch can be seen by who reads W&B's file
+}
+TIMEOUTS = {"init_timeout": 15.0, "finish_timeout": 30.0}  # seconds, where the environment has no others
+
+
+@dataclass
+class Live:
+    """A run that W&B holds open, and the epochs it has."""
+
+    run: Any
+    epochs: int
+    sent: int = field(default=0)
+
+
+class UnwantedError(Exception):
+    """W&B cannot or should not be used at all; another attempt would end in the same way."""
+
+
+class Host:
+    """The runs of one study at W&B.
+
+    Parameters
+    ----------
+    hello : dict
+        ``root`` (where W&B's folder is), ``mode`` (or None), ``group``, ``study`` (its facts), ``tables``, ``runs``
+        (by run id: variant, nested configuration), ``runs_folder``, ``class_names``.
+    speak : callable
+        Takes an answer.
+    """
+
+    def __init__(self, hello: Message, speak: Callable[[Message], None]) -> None:
+        self._hello, self._speak = hello, speak
+        self._group: str = hello["group"]
+        self._root = Path("wandb")
+        self._live: dict[str, Live] = {}
+        self._ended: set[str] = set()
+        self._finishing = ThreadPoolExecutor(FINISHERS)
+        os.chdir(hello["root"])  # so that W&B's own records hold no path to here
+        self._staging = wandbdir.staging(self._root, self._group)
+        (self._staging / "tmp").mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self._staging.with_suffix(".lock"))
+        for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
+            os.environ.setdefault(f"WANDB_{name}_DIR", str(self._staging / name.lower()))
+        tempfile.tempdir = str(self._staging / "tmp")
+        self._wandb = _import()
+        wandbdir.sweep(self._root, self._group)
+        self._older = wandbdir.folders(self._root, self._group)
+        timeouts = {key: value for key, value in TIMEOUTS.items() if f"WANDB_{key.upper()}" not in os.environ}
+        own = str(Path("~/.config/wandb/settings").expanduser())
+        wanted = {"settings_system": own, "root_dir": ".", "stop_fn": _go_on, **timeouts, **BEHAVIOUR, **PRIVATE}
+        settings = self._wandb.setup(self._wandb.Settings(**wanted)).settings  # of all runs: for each it takes long
+        self._project = settings.project or wandbdir.PROJECT
+        self.mode = hello["mode"] or _usual_mode(settings)
+        if self.mode == "disabled":
+            raise UnwantedError("")
+
+    def take(self, message: Message) -> None:
+        """Do what a message says."""
+        kind = message["kind"]
+        if kind == "start" and message["run_id"] not in self._ended:  # news may come late
+            self._start(message["run_id"])
+        elif kind == "epoch":
+            self._epoch(message)
+        elif kind == "finish":
+            self._finish(message["run_id"], message["status"], message["reason"])
+        elif kind == "study":
+            self._study()
+
+    def close(self) -> None:
+        """Close what is still open as failed, and wait until W&B has everything."""
+        for live in self._live.values():
+            self._finishing.submit(live.run.finish, exit_code=1)
+        self._live.clear()
+        self._finishing.shutdown(wait=True)
+        self._wandb.teardown()
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _start(self, run_id: str) -> None:
+        """Open a run; one that is open already was lost with its worker and begins again."""
+        from harness.tracked import NAME_LENGTH, TAG_LENGTH, short
+
+        if run_id in self._live:
+            self._live.pop(run_id).run.finish(exit_code=1)
+        known = self._hello["runs"][run_id]
+        config, variant = known["config"], known["variant"]
+        facts = {"study": self._hello["study"]["study"], "variant": variant, "run_id": run_id}
+        run = self._open(
+            run_id,
+            name=short(f"{variant} seed {config['seed']}", NAME_LENGTH),
+            job_type=short(variant, TAG_LENGTH),
+            tags=[config["dataset"], config["engine"]],
+            config={**config, **facts, **self._hello["circumstances"]},
+        )
+        run.define_metric("*", step_metric="epoch", step_sync=True)
+        self._live[run_id] = Live(run, config["epochs"])
+
+    def _epoch(self, message: Message) -> None:
+        """Send an epoch, but for the last one, which goes with the tables; of two lost ones the end has all."""
+        from harness.tracked import row
+
+        live = self._live.get(message["run_id"])
+        ended = message["val_loss"] is None or message["train_loss"] is None
+        if live is None or ended or not live.sent + 1 == message["epoch"] < live.epochs:
+            return
+        record = {key: value for key, value in message.items() if key not in ("kind", "run_id", "histograms")}
+        live.run.log(row(record, message["histograms"]))
+        live.sent += 1
+
+    def _finish(self, run_id: str, status: str, reason: str) -> None:
+        """Send what a run's folder holds beyond what was sent, and close it."""
+        from harness.tracked import TAG_LENGTH, StoredFolder, safe
+
+        self._ended.add(run_id)
+        if status == "failed":
+            if run_id in self._live:
+                run = self._live.pop(run_id).run
+                run.summary.update({"status": status, "reason": reason})
+                self._end(run, "failed", exit_code=1)
+            return
+        if run_id not in self._live:
+            self._start(run_id)
+        live = self._live.pop(run_id)
+        run, known = live.run, self._hello["runs"][run_id]
+        folder = Path(self._hello["runs_folder"]) / run_id
+        stamp = wandbdir.run_stamp(folder)
+        stored = StoredFolder(folder)
+        *rows, last = stored.rows()[live.sent :] or [{}]
+        for row in rows:
+            run.log(row)
+        run.log({**last, **stored.tables(self._hello["class_names"])})
+        run.summary.update(stored.summary)
+        alias = safe(f"{known['variant']}-seed-{known['config']['seed']}", TAG_LENGTH)
+        run.log_artifact(stored.model(safe(self._group)), aliases=[alias])
+        self._end(run, stamp or "")
+
+    def _study(self) -> None:
+        """Write the run that stands for the study: tables, figures, the best model."""
+        from harness.tracked import NAME_LENGTH, StoredFolder, StudyTables, safe, short
+
+        folder = Path(self._hello["tables"])
+        tables, facts = StudyTables(folder), self._hello["study"]
+        texts = (f"{name}: {facts[name]}" for name in ("question", "expectation", "finding") if facts[name])
+        run = self._open(
+            "study",
+            name=short(self._group, NAME_LENGTH),
+            job_type="study",
+            tags=["study", facts["dataset"]],
+            config={**facts, **self._hello["circumstances"]},
+            notes="\n\n".join(texts),
+        )
+        run.log(tables.figures())
+        run.summary.update(tables.overview())
+        if best := tables.best():
+            stored = StoredFolder(Path(self._hello["runs_folder"]) / best["run_id"])
+            run.log_artifact(stored.model(safe(self._group)), aliases=["best"])
+        self._end(run, wandbdir.tables_stamp(folder) or "")
+
+    def _open(self, identity: str, tags: list[str], **facts: Any) -> Any:
+        """A new run at W&B under the id that belongs to a run id, or to "study"."""
+        from harness.tracked import NAME_LENGTH, TAG_LENGTH, short
+
+        own = [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag]
+        run = self._wandb.init(
+            id=wandbdir.wandb_id(identity, self._group),
+            dir=".",
+            mode=self.mode,
+            project=self._project,
+            group=os.environ.get("WANDB_RUN_GROUP") or short(self._group, NAME_LENGTH),
+            tags=[short(tag, TAG_LENGTH) for tag in [*tags, *own]],
+            reinit="create_new",
+            **facts,
+        )
+        # Files that wait to be sent lie with the run they belong to, and go with it.
+        os.environ["WANDB_DATA_DIR"] = str(Path(run.dir).parent / "staging")
+        return run
+
+    def _end(self, run: Any, stamp: str, exit_code: int = 0) -> None:
+        """Close a run, beside the others; when W&B has it all, mark it as whole and remove logs and older folders."""
+
+        def end() -> None:
+            try:
+                run.finish(exit_code=exit_code)
+                folder = Path(run.dir).parent
+                wandbdir.write_mark(folder, stamp, self.mode)
+                for older in (folder / "logs", folder / "tmp", *self._older.get(run.id, ())):
+                    shutil.rmtree(older, ignore_errors=True)
+                self._older[run.id] = [folder]
+                self._speak({"kind": "tracked", "url": run.project_url if self.mode == "online" else ""})
+            except Exception as error:  # whoever waits for this run is not there any more
+                self._speak(failure(error))
+
+        self._finishing.submit(end)
+
+
+def failure(error: Exception) -> Message:
+    """The answer that tells of an error, in one line, without the advice that W&B gives in further ones."""
+    text = " ".join(str(error).partition("\n")[0].split()).rstrip(".")
+    final = isinstance(error, UnwantedError)
+    if type(error).__name__ in SERVICE_LOST:
+        text = "its service process ended"
+    elif not final and (not type(error).__module__.startswith("wandb.errors") or text in ("", "<no message>")):
+        text = f"{type(error).__name__}: {text}"
+    return {"kind": "failed", "reason": text, "final": final}
+
+
+def _import() -> Any:
+    try:
+        import wandb
+    except ImportError as error:
+        missing = error.name == "wandb" or error.name is None
+        raise UnwantedError("wandb is not installed" if missing else f"wandb cannot be imported: {error}") from error
+    return wandb
+
+
+def _usual_mode(general: Any) -> str:
+    """What to do when nobody said: as W&B's own settings have it; online only with a key."""
+    if general.mode in ("offline", "dryrun", "disabled"):
+        return "offline" if general.mode == "dryrun" else str(general.mode)
+    try:
+        from wandb.sdk.lib import wbauth
+
+        key = wbauth.authenticate_session(host=general.base_url, source="", prompt=False, update_session=False)
+    except Exception:  # a key that is none, or a library that keeps keys elsewhere
+        return "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    return "online" if key else "offline"
+
+
+def _lock(path: Path) -> TextIO | None:
+    """The right to write here, which ends with this process; two commands would sweep each other's runs away."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = open(path, "w")  # noqa: SIM115
+    end = time.monotonic() + LOCK_SECONDS
+    while time.monotonic() < end:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        time.sleep(0.1)
+    raise UnwantedError("another command is tracking this study now")
+
+
+def _follow(parent: int) -> None:
+    """End this process soon after the command has died, whatever it is doing then."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
+
+
+def _go_on() -> None:
+    """What happens when somebody stops a run on W&B's pages: nothing."""
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 1)  # W&B and its service may print what they like
+    os.dup2(nothing, 2)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    speaking = threading.Lock()
+
+    def speak(message: Mapping[str, Any]) -> None:
+        with speaking:
+            answers.write(json.dumps(message) + "\n")
+            answers.flush()
+
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    messages = map(json.loads, sys.stdin)
+    try:
+        host = Host(next(messages), speak)
+        speak({"kind": "open", "mode": host.mode})
+        for message in messages:
+            if message["kind"] == "close":
+                break
+            host.take(message)
+        host.close()
+        speak({"kind": "closed"})
+        os._exit(0)  # all is done; what W&B does at a normal exit would only take time
+    except Exception as error:  # whatever W&B raises; who reads the answers decides what becomes of it
+        speak(failure(error))
+        os._exit(1)  # no tidying up with what has failed
+
+
+if __name__ == "__main__":
+    main()
