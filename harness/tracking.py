@@ -39,6 +39,7 @@ FINISH_SECONDS = 60.0  # that a study waits for W&B at its end,
 WRITE_SECONDS = 0.5  # and for each run that is yet to be written
 LAST_WORDS_SECONDS = 0.5  # to close open runs when the study is stopped
 POLL_SECONDS = 0.05
+MAX_BACKLOG = 10_000  # messages that wait while W&B hangs; epochs beyond that are sent from the run's folder
 BATCH_SECONDS = 2.0  # between messages handed on: many at once cost less than one by one
 
 # One run's business, not that of all runs of a study; and a service that is not ours to end.
@@ -100,21 +101,28 @@ class Tracker:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end(LAST_WORDS_SECONDS)
+
+    def _end(self, seconds: float) -> None:
         if self._process is not None:
             with signals.ignored():
-                self._process.end(LAST_WORDS_SECONDS)
+                self._process.end(seconds)
             self._process = None
 
     def update(self, events: Iterable[Mapping[str, Any]] = ()) -> None:
         """Hand on news from workers, and see how W&B is doing."""
         for event in events:
-            self._send(event)
+            if event["kind"] == "start":
+                self._send({**event, **self._facts(event["run_id"])})
+            elif self._process is not None and self._process.backlog() < MAX_BACKLOG:  # what is left out is stored
+                self._send(event)
         self._listen()
 
     def finish(self, run_id: str, status: str, reason: str) -> None:
         """One run has ended, and is stored unless it failed."""
         self._sent.add(run_id)
-        self._send({"kind": "finish", "run_id": run_id, "status": status, "reason": impersonal(reason)})
+        message = {"kind": "finish", "run_id": run_id, "status": status, "reason": impersonal(reason)}
+        self._send({**message, **self._facts(run_id)})
 
     def close(self, tables: bool = True) -> bool:
         """Track what is stored and not tracked yet, and the tables; wait until it is done, but not for ever.
@@ -139,7 +147,7 @@ class Tracker:
                 if time.monotonic() > end:
                     self._give_up(f"it was not done {FINISH_SECONDS + WRITE_SECONDS * rest:.0f} s after the study")
                 time.sleep(POLL_SECONDS)
-        self.__exit__()
+        self._end(LAST_WORDS_SECONDS)
         if not self._off:
             self._say_where()
         return not self._off
@@ -161,12 +169,13 @@ class Tracker:
         except OSError as error:  # no folder, no memory for another process
             self._give_up(f"{self._shown}: {error.strerror or error}")
 
+    def _facts(self, run_id: str) -> Message:
+        """What is known of a run before it ends."""
+        run = self._runs[run_id]
+        return {"variant": run.variant, "config": json.loads(run.config.canonical())}
+
     def _hello(self) -> Message:
         study = self._study
-        runs = {
-            name: {"variant": run.variant, "config": json.loads(run.config.canonical())}
-            for name, run in self._runs.items()
-        }
         facts = {
             "study": study.name,
             "title": study.title,
@@ -186,7 +195,6 @@ class Tracker:
             "group": self._group,
             "study": facts,
             "tables": str(self._folder),
-            "runs": runs,
             "runs_folder": str(self._runs_folder),
             "class_names": list(self._dataset.class_names),
             "circumstances": {"data_fingerprint": self._dataset.fingerprint, "code_version": code_version()},
@@ -210,7 +218,7 @@ class Tracker:
         if final or self._replaced:
             self._give_up(reason)
             return
-        self.__exit__()
+        self._end(0.0)
         self._say(f"W&B: {impersonal(reason)}. The study goes on; its runs are kept offline.")
         self._replaced, self._mode = True, "offline"
         self._sent.clear()
@@ -218,7 +226,7 @@ class Tracker:
 
     def _give_up(self, reason: str) -> None:
         self._off = True
-        self.__exit__()
+        self._end(0.0)
         if reason:
             words = "The study is not tracked; python -m harness.track does it afterwards."
             self._say(f"W&B: {impersonal(reason)}. {words}")
@@ -280,6 +288,10 @@ class _Process:
         self._messages.put(message)
         if message["kind"] == "close":
             self._hurry.set()
+
+    def backlog(self) -> int:
+        """How many messages wait."""
+        return self._messages.qsize()
 
     def answers(self) -> list[Message]:
         """Answers that came since the last call."""

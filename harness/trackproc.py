@@ -66,8 +66,8 @@ class Host:
     Parameters
     ----------
     hello : dict
-        ``root`` (where W&B's folder is), ``mode`` (or None), ``group``, ``study`` (its facts), ``tables``, ``runs``
-        (by run id: variant, nested configuration), ``runs_folder``, ``class_names``.
+        ``root`` (where W&B's folder is), ``mode`` (or None), ``group``, ``study`` (its facts), ``tables``,
+        ``runs_folder``, ``class_names``, ``circumstances`` (of all runs).
     speak : callable
         Takes an answer.
     """
@@ -102,11 +102,11 @@ class Host:
         """Do what a message says."""
         kind = message["kind"]
         if kind == "start" and message["run_id"] not in self._ended:  # news may come late
-            self._start(message["run_id"])
+            self._start(message)
         elif kind == "epoch":
             self._epoch(message)
         elif kind == "finish":
-            self._finish(message["run_id"], message["status"], message["reason"])
+            self._finish(message)
         elif kind == "study":
             self._study()
 
@@ -119,14 +119,13 @@ class Host:
         self._wandb.teardown()
         shutil.rmtree(self._staging, ignore_errors=True)
 
-    def _start(self, run_id: str) -> None:
+    def _start(self, message: Message) -> None:
         """Open a run; one that is open already was lost with its worker and begins again."""
         from harness.tracked import NAME_LENGTH, TAG_LENGTH, short
 
+        run_id, config, variant = message["run_id"], message["config"], message["variant"]
         if run_id in self._live:
             self._live.pop(run_id).run.finish(exit_code=1)
-        known = self._hello["runs"][run_id]
-        config, variant = known["config"], known["variant"]
         facts = {"study": self._hello["study"]["study"], "variant": variant, "run_id": run_id}
         run = self._open(
             run_id,
@@ -150,21 +149,22 @@ class Host:
         live.run.log(row(record, message["histograms"]))
         live.sent += 1
 
-    def _finish(self, run_id: str, status: str, reason: str) -> None:
+    def _finish(self, message: Message) -> None:
         """Send what a run's folder holds beyond what was sent, and close it."""
         from harness.tracked import TAG_LENGTH, StoredFolder, safe
 
+        run_id, status, config = message["run_id"], message["status"], message["config"]
         self._ended.add(run_id)
         if status == "failed":
             if run_id in self._live:
                 run = self._live.pop(run_id).run
-                run.summary.update({"status": status, "reason": reason})
+                run.summary.update({"status": status, "reason": message["reason"]})
                 self._end(run, "failed", exit_code=1)
             return
         if run_id not in self._live:
-            self._start(run_id)
+            self._start(message)
         live = self._live.pop(run_id)
-        run, known = live.run, self._hello["runs"][run_id]
+        run = live.run
         folder = Path(self._hello["runs_folder"]) / run_id
         stamp = wandbdir.run_stamp(folder)
         stored = StoredFolder(folder)
@@ -173,7 +173,7 @@ class Host:
             run.log(row)
         run.log({**last, **stored.tables(self._hello["class_names"])})
         run.summary.update(stored.summary)
-        alias = safe(f"{known['variant']}-seed-{known['config']['seed']}", TAG_LENGTH)
+        alias = safe(f"{message['variant']}-seed-{config['seed']}", TAG_LENGTH)
         run.log_artifact(stored.model(safe(self._group)), aliases=[alias])
         self._end(run, stamp or "")
 

@@ -16,7 +16,7 @@ from harness import ablate, track
         (("exp3", "--wandb", "disabled"), "tracking is disabled"),
         (("exp3",), "tracking is disabled"),  # by the environment of the tests
         (("exp3", "--jobs", "3"), "unknown option '--jobs'"),
-        (("exp33",), "exp33"),
+        (("exp33", "--wandb", "offline"), "exp33"),
     ],
 )
 def test_a_wrong_request_is_one_line(arguments, said, capsys):
