@@ -40,5 +40,5 @@ def test_its_options_are_those_of_ablate_that_say_which_runs():
     def names(parser):
         return {action.dest for action in parser._actions}
 
-    assert names(ablate.parser()) - names(track.parser()) == {"list", "jobs", "fresh", "dry_run"}
+    assert names(ablate.parser()) - names(track.parser()) == {"list", "jobs", "fresh", "timing", "dry_run"}
     assert names(track.parser()) <= names(ablate.parser())
