@@ -133,7 +133,7 @@ def timeless(seen):
 
 def test_runs_sent_afterwards_have_the_content_of_tracked_ones_and_are_sent_once(ask, write, root):
     path = write()
-    ask(path, "--wandb", "disabled")
+    ask(path, "--wandb", "disabled", "--jobs", "1")
     assert not root.exists()
     status, out, err = ask(path, command=track)
     assert (status, err) == (0, "")
