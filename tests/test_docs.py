@@ -143,6 +143,15 @@ def test_the_readmes_table_has_the_variants_of_exp3():
     assert lines[2:] == list(study.load("exp3").variants)
 
 
+def test_the_readmes_benchmarks_are_those_of_the_report():
+    between = re.findall(r"<!-- benchmarks table -->\n(.*?)<!-- end -->", text("README.md"), re.DOTALL)
+    assert len(between) == 1
+    table = [line for line in between[0].splitlines() if line]
+    report = [line for line in text("results/benchmarks.md").splitlines() if line.startswith("|")]
+    assert len(table) >= 6
+    assert report[: len(table)] == table
+
+
 # ------------------------------------------------------------------------------------------------------- settings
 
 
