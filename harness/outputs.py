@@ -120,10 +120,12 @@ def environment(command: Sequence[str], jobs: int, data_source: str) -> dict[str
 
 
 def impersonal(text: str) -> str:
-    """A text fit for files that are shared: ``~`` for the home folder, USER for the user's name in other paths."""
-    home = os.path.expanduser("~")
-    if len(home) > 1:
-        text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
+    """A text fit for files that are shared: no home folder, no name of a user, no folders that a variable names."""
+    folders = {f"${name}": os.environ.get(name, "") for name in ("ABLATION_BENCH_CACHE", "ABLATION_BENCH_DATA")}
+    for short, folder in {**folders, "~": os.path.expanduser("~")}.items():
+        folder = folder.rstrip("/")
+        if os.path.isabs(folder):
+            text = re.sub(rf"{re.escape(folder)}(?![\w.-])", short, text)
     with suppress(OSError, KeyError, ImportError):  # a user without a name
         text = re.sub(rf"(?<=[/\\-]){re.escape(getpass.getuser())}(?![\w.-])", "USER", text)
     return text

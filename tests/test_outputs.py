@@ -160,6 +160,14 @@ def test_home_folder_and_user_name_stay_out_of_shared_texts(monkeypatch, tmp_pat
     assert impersonal(given) == f"--out ~/x '~/a b' {folder}/alice2 ~ /mnt/USER/data /tmp/of-USER/x /mnt/alice.b alice"
 
 
+def test_folders_that_variables_name_stay_out_of_shared_texts(monkeypatch):
+    monkeypatch.setenv("ABLATION_BENCH_CACHE", "/srv/cache/")
+    monkeypatch.setenv("ABLATION_BENCH_DATA", "a")
+    assert impersonal("cache /srv/cache/fashion (of a) /srv/cache2") == (
+        "cache $ABLATION_BENCH_CACHE/fashion (of a) /srv/cache2"
+    )
+
+
 def test_a_home_folder_at_the_root_hides_nothing(monkeypatch):
     monkeypatch.setenv("HOME", "/")
     monkeypatch.setenv("LOGNAME", "nobody-here")
