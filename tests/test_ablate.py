@@ -324,7 +324,7 @@ def test_neither_home_folder_nor_user_name_is_in_any_written_file(command, tmp_p
     (path,) = out.rglob("environment.json")
     facts = json.loads(path.read_text())
     assert facts["command"].endswith("--out '~/results of alice'")
-    assert facts["data_source"].startswith("cache ~/cache/")
+    assert facts["data_source"].startswith("cache $ABLATION_BENCH_CACHE/")
     shutil.rmtree(out)
 
 
