@@ -1,10 +1,25 @@
-"""What tests of studies share: writing a study file."""
+"""What tests of studies share: a small study, and writing a study file."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+
+# Two variants that differ in their hidden layers; ``more`` stands for further keys of the study.
+WIDTHS = """
+title = "Widths"
+question = "How wide?"
+baseline = "narrow"
+seeds = 2
+{{more}}
+[base]
+engine = "numpy"
+epochs = {epochs}
+[variants]
+narrow = {{{{ hidden = [3] }}}}
+wide = {{{{ hidden = {wide} }}}}
+"""
 
 
 def writer(folder: Path) -> Callable[..., str]:

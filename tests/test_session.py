@@ -7,6 +7,7 @@ import os
 import shutil
 
 import pytest
+from studyfiles import WIDTHS
 from test_worker import UNUSUAL
 
 from harness import ablate, session, study
@@ -14,19 +15,7 @@ from harness.idx import IDX_FILES
 from harness.session import Request, make_plan
 from harness.tables import from_csv
 
-STUDY = """
-title = "Widths"
-question = "How wide?"
-baseline = "narrow"
-seeds = 2
-{more}
-[base]
-engine = "numpy"
-epochs = 2
-[variants]
-narrow = {{ hidden = [3] }}
-wide = {{ hidden = [11] }}
-"""
+STUDY = WIDTHS.format(epochs=2, wide="[11]")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from studyfiles import writer
 from test_worker import failing
 
 from harness import runner, study, timing
@@ -26,11 +27,8 @@ def pool():
 def example(tmp_path):
     """Make a study file into a study."""
 
-    def load(text: str):
-        (tmp_path / "example.toml").write_text(text)
-        return study.load(str(tmp_path / "example.toml"))
-
-    return load
+    write = writer(tmp_path)
+    return lambda text: study.load(write(text, "example.toml"))
 
 
 def test_a_turn_leaves_out_the_first_epoch_and_evaluation(make_task, split):

@@ -10,19 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-STUDY = """
-title = "Widths"
-question = "How wide?"
-baseline = "narrow"
-seeds = 2
-{more}
-[base]
-engine = "numpy"
-epochs = 3
-[variants]
-narrow = {{ hidden = [3] }}
-wide = {{ hidden = [11, 7] }}
-"""
+from studyfiles import WIDTHS
+
+STUDY = WIDTHS.format(epochs=3, wide="[11, 7]")
 
 
 @dataclasses.dataclass

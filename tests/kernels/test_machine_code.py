@@ -1,18 +1,16 @@
 """What the kernels do below Python: instructions of the hot loops, compilations and allocations of a call."""
 
 import re
-from itertools import pairwise
 
 import numpy as np
 import pytest
+from engines import make_engines
 from numba.core.event import install_recorder
 from numba.core.runtime import _nrt_python, rtsys
 
 from kernels import dense, epoch, target
 from kernels.activations import ACTIVATIONS, compile_activation
 from kernels.dropout import compile_dropout
-from kernels.engine import Engine
-from kernels.model import Model
 from kernels.optimizers import OPTIMIZERS
 from kernels.update import compile_update
 
@@ -111,12 +109,6 @@ def test_dropout_draws_whole_vectors(dtype):
     assert not re.search(r"\bimull\b", assembly)
 
 
-def small_engine(dtype, **settings):
-    rng = np.random.default_rng(0)
-    weights = [(rng.standard_normal((a, b)), np.zeros(b)) for a, b in pairwise(SIZES)]
-    return Engine(Model(SIZES, **settings), weights, dtype, np.ones(SIZES[0]), np.zeros(SIZES[0]))
-
-
 def work(engine):
     """All that a run calls."""
     rng = np.random.default_rng(0)
@@ -128,9 +120,9 @@ def work(engine):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_second_call_compiles_nothing(dtype):
-    work(small_engine(dtype))
+    work(make_engines(SIZES, dtype)[0])
     with install_recorder("numba:compile") as recorder:
-        work(small_engine(dtype, l2=0.1, dropout=0.5, clip_norm=1.0))
+        work(make_engines(SIZES, dtype, l2=0.1, dropout=0.5, clip_norm=1.0)[0])
     assert recorder.buffer == []
 
 
@@ -146,7 +138,7 @@ def allocation_statistics():
 @pytest.mark.usefixtures("allocation_statistics")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_epoch_allocates_nothing_but_the_handles_of_its_three_arrays(dtype):
-    engine = small_engine(dtype, dropout=0.5, clip_norm=1.0)
+    engine = make_engines(SIZES, dtype, dropout=0.5, clip_norm=1.0)[0]
     X, y = np.zeros((400, SIZES[0])), np.zeros(400, np.int64)
     for steps in (50, 1, 50):
         before = rtsys.get_allocation_stats()
@@ -158,7 +150,7 @@ def test_an_epoch_allocates_nothing_but_the_handles_of_its_three_arrays(dtype):
 @pytest.mark.usefixtures("cold")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_compiled_epochs_hold_no_call_to_the_allocator(dtype):
-    work(small_engine(dtype))
+    work(make_engines(SIZES, dtype)[0])
     for used, fresh in zip(epoch.make_epoch(dtype), epoch.make_epoch.__wrapped__(dtype), strict=True):
         for signature in used.signatures:
             fresh.compile(signature)
