@@ -251,11 +251,16 @@ def parse(text: str) -> Any:
     return text
 
 
+def cell(value: Any) -> Any:
+    """A setting as a cell of a table: a list of widths becomes a word."""
+    return ("x".join(map(str, value)) or "none") if isinstance(value, (list, tuple)) else value
+
+
 def _column(values: list[Any]) -> pd.Series[Any]:
     """One column: lists of widths as words, whole numbers beside None or NaN as nullable integers, all None as NaN."""
     import pandas as pd
 
-    plain = [("x".join(map(str, v)) or "none") if isinstance(v, (list, tuple)) else v for v in values]
+    plain = [cell(value) for value in values]
     known = pd.Series(plain, dtype=object).notna().to_numpy()
     kinds = set(map(type, itertools.compress(plain, known)))
     whole = all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in kinds)

@@ -22,7 +22,7 @@ from harness import runner, worker
 from harness.files import write_atomic
 from harness.study import Study
 from harness.summaries import MISSING, escaped, markdown_table, seconds, visible
-from harness.tables import to_csv
+from harness.tables import cell, to_csv
 from harness.trainer import make_engine, train
 from harness.worker import Task
 
@@ -139,7 +139,7 @@ def timing_frame(study: Study, times: Mapping[str, Times], facts: Mapping[str, A
         lines.append(
             {
                 "variant": variant,
-                **{key: _plain(settings.get(key)) for key in study.factor_keys},
+                **{key: cell(settings.get(key)) for key in study.factor_keys},
                 "seed": config.seed,
                 "engine": config.engine,
                 "precision": config.precision,
@@ -223,8 +223,3 @@ def _rounded(value: float, form: str) -> str:
 
 def _median(values: Sequence[float]) -> float:
     return float(np.median(values)) if values else math.nan
-
-
-def _plain(value: Any) -> Any:
-    """A setting as a cell of a table."""
-    return ("x".join(map(str, value)) or "none") if isinstance(value, list) else value
