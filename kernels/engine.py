@@ -17,7 +17,7 @@ import numpy as np
 from kernels import epoch, panels, registry, statistics, units
 from kernels.activations import ACTIVATIONS
 from kernels.losses import LOSSES
-from kernels.model import EpochResult, Evaluation, LayerStatistics, Model
+from kernels.model import EpochResult, Evaluation, LayerStatistics, Model, State
 from kernels.optimizers import OPTIMIZERS
 
 Weights = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -43,7 +43,8 @@ class Engine:
     Raises
     ------
     ValueError
-        For a name that is not registered, or weights of other shapes than the model's.
+        For a name that is not registered, a loss that takes no smoothed labels where the model smooths them, or weights
+        of other shapes than the model's.
     """
 
     def __init__(self, model: Model, weights: Weights, dtype: Any, scale: np.ndarray, shift: np.ndarray) -> None:
@@ -53,21 +54,17 @@ class Engine:
         self._optimizer = registry.get(OPTIMIZERS, "optimizer", model.optimizer)
         self._activation = registry.get(ACTIVATIONS, "activation", model.activation)
         self._loss = registry.get(LOSSES, "loss", model.loss)
+        if model.label_smoothing > 0 and self._loss.make_smoothing is None:
+            raise ValueError(f"label_smoothing {model.label_smoothing}: the loss {model.loss!r} takes none")
         unknown = set(model.settings) - set(self._optimizer.settings)
         if unknown:
             raise ValueError(f"{model.optimizer} has no setting {sorted(unknown)}")
-        shapes = list(zip(model.sizes[:-1], model.sizes[1:], strict=True))
-        if [w.shape for w, _ in weights] != shapes or [b.shape for _, b in weights] != [(n,) for _, n in shapes]:
-            raise ValueError(f"weights of shapes {[w.shape for w, _ in weights]} for a network of sizes {model.sizes}")
         if self._scale.shape != (model.sizes[0],) or self._shift.shape != (model.sizes[0],):
             raise ValueError(f"scale and shift must have shape ({model.sizes[0]},)")
         self._steps = 0
-        self._allocate_parameters(shapes)
-        for (W, b), w_part, b_part in zip(weights, self._w_parts, self._b_parts, strict=True):
-            panels.pack(np.asarray(W, self.dtype), self._params[0, w_part])
-            self._params[0, b_part][: len(b)] = b
-        for (W, _), transposed in zip(weights[1:], self._transposed[1:], strict=True):
-            panels.pack(np.asarray(W, self.dtype).T, transposed)
+        self._shapes = list(zip(model.sizes[:-1], model.sizes[1:], strict=True))
+        self._allocate_parameters(self._shapes)
+        self.set_weights(weights)
         self._units = np.zeros(epoch.UNITS, np.int64)
         units.addresses(units.parts(self._activation, self._loss, self._optimizer, self.dtype.name), self._units)
         self._train, self._evaluate, self._gradients = epoch.make_epoch(self.dtype.name)
@@ -98,7 +95,10 @@ class Engine:
         self._rows, sizes, dtype = rows, self.model.sizes, self.dtype
         padded = panels.padded_rows(rows)
         strides = [panels.row_stride(n, dtype) for n in sizes]
-        new = lambda i: panels.zeros(padded * strides[i], dtype)  # noqa: E731
+
+        def new(i: int) -> np.ndarray:
+            return panels.zeros(padded * strides[i], dtype)
+
         n_layers = len(sizes) - 1
         H = [new(0)]
         buffers: list[np.ndarray] = []
@@ -128,12 +128,14 @@ class Engine:
         """
         if X.ndim != 2 or X.shape[1] != self.model.sizes[0] or y.shape != (len(X),):
             raise ValueError(f"X {X.shape}, y {y.shape}: expected (N, {self.model.sizes[0]}) and (N,)")
+        if X.dtype.kind not in "buif" or y.dtype.kind not in "bui" or indices.dtype.kind not in "bui":
+            raise ValueError(f"X {X.dtype}, y {y.dtype}, indices {indices.dtype}: expected numbers and whole numbers")
         indices = np.ascontiguousarray(indices, np.int64)
-        if len(indices) and (indices.min() < 0 or indices.max() >= len(X)):
-            raise ValueError(f"indices must lie in [0, {len(X)})")
+        if indices.ndim != 1 or not _below(indices, len(X)):
+            raise ValueError(f"indices {indices.shape} must be one row in [0, {len(X)})")
         X = np.ascontiguousarray(X if X.dtype == np.uint8 else np.asarray(X, self.dtype))
         y = np.ascontiguousarray(y, np.int64)
-        if len(y) and (y.min() < 0 or y.max() >= self.model.sizes[-1]):
+        if not _below(y, self.model.sizes[-1]):
             raise ValueError(f"labels must lie in [0, {self.model.sizes[-1]})")
         self._reserve(rows)
         units.addresses([units.gather_part(self.dtype.name, X.dtype.name)], self._units)
@@ -175,11 +177,11 @@ class Engine:
             raise ValueError(f"{len(lr)} learning rates for {n_steps} steps")
         alive = self._describe(X, y, order, min(batch_size, max(len(order), 1)))
         t = np.arange(self._steps + 1, self._steps + n_steps + 1)
-        tables = [self._optimizer.table(lr, t, self.model.settings, self.dtype, biases) for biases in (False, True)]
+        tables = self._optimizer.tables(lr, t, self.model.settings, self.dtype)
         total, correct, steps, seen = self._train(
             self._batch, self._table, self._units, batch_size, tables[0].ctypes.data, tables[1].ctypes.data,
-            tables[0].shape[1], float(self.model.l2), float(self.model.dropout), np.uint64(dropout_seed),
-            float(self.model.clip_norm or 0.0),
+            tables[0].shape[1], float(self.model.l2), float(self.model.label_smoothing), float(self.model.dropout),
+            np.uint64(dropout_seed), float(self.model.clip_norm or 0.0),
         )  # fmt: skip
         del alive
         self._steps += steps
@@ -188,7 +190,7 @@ class Engine:
         return EpochResult(total / seen, correct / seen, steps, bool(np.isfinite(total)))
 
     def evaluate(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Evaluation:
-        """Mean loss (without penalty) and the most likely class of the rows ``indices``; dropout off."""
+        """Mean loss (no penalty, labels as they are) and likeliest class of the rows ``indices``; dropout off."""
         alive = self._describe(X, y, indices, EVALUATION_ROWS)
         predictions = np.zeros(len(indices), np.int64)
         logits = np.zeros((len(indices), self.model.sizes[-1]), self.dtype)
@@ -198,11 +200,12 @@ class Engine:
         return Evaluation(total / len(indices) if len(indices) else float("nan"), predictions, logits)
 
     def gradients(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(dW, db) per layer of the mean loss of one batch plus its L2 term; dropout off, no clipping."""
+        """(dW, db) per layer of what training minimises on one batch: mean loss, smoothed labels, L2; no dropout."""
         if len(indices) == 0:
             raise ValueError("gradients need at least one row")
         alive = self._describe(X, y, indices, len(indices))
-        self._gradients(self._batch, self._table_without_dropout(), self._units, float(self.model.l2))
+        self._gradients(self._batch, self._table_without_dropout(), self._units, float(self.model.l2),
+                        float(self.model.label_smoothing))  # fmt: skip
         del alive
         return self._unpacked(len(self._params) - 1)
 
@@ -222,6 +225,48 @@ class Engine:
         """Copies of (W, b) per layer in plain layout."""
         return self._unpacked(0)
 
+    def set_weights(self, weights: Weights) -> None:
+        """In place: put W and b into every layer; steps and the optimizer's memory stay as they are.
+
+        Raises
+        ------
+        ValueError
+            For weights of other shapes than the model's.
+        """
+        self._pack(0, weights)
+        for (W, _), transposed in zip(weights[1:], self._transposed[1:], strict=True):
+            panels.pack(np.asarray(W, self.dtype).T, transposed)
+
+    def state(self) -> State:
+        """A copy of all that training changes."""
+        return State(self._steps, self.weights(), [self._unpacked(1 + i) for i in range(self._optimizer.n_slots)])
+
+    def restore(self, state: State) -> None:
+        """In place: go back, or forward, to a state of an engine of the same model.
+
+        Raises
+        ------
+        ValueError
+            For a state of another model.
+        """
+        if len(state.slots) != self._optimizer.n_slots:
+            raise ValueError(
+                f"{len(state.slots)} slots for {self.model.optimizer}, which has {self._optimizer.n_slots}"
+            )
+        self.set_weights(state.weights)
+        for i, slot in enumerate(state.slots):
+            self._pack(1 + i, slot)
+        self._steps = state.steps
+
+    def _pack(self, row: int, weights: Weights) -> None:
+        """Put what belongs to W and b of every layer into a row of the parameters."""
+        shapes = [w.shape for w, _ in weights]
+        if shapes != self._shapes or [b.shape for _, b in weights] != [(n,) for _, n in self._shapes]:
+            raise ValueError(f"weights of shapes {shapes} for a network of sizes {self.model.sizes}")
+        for (W, b), w_part, b_part in zip(weights, self._w_parts, self._b_parts, strict=True):
+            panels.pack(np.asarray(W, self.dtype), self._params[row, w_part])
+            self._params[row, b_part][: len(b)] = b
+
     def _unpacked(self, row: int) -> list[tuple[np.ndarray, np.ndarray]]:
         sizes = self.model.sizes
         return [
@@ -236,6 +281,11 @@ class Engine:
         return table
 
 
+def _below(values: np.ndarray, end: int) -> bool:
+    """Whether all int64 values lie in [0, end): read as unsigned, a negative one is huge, so one pass tells."""
+    return len(values) == 0 or bool(values.view(np.uint64).max() < end)
+
+
 def kernel_parts(activation: str, loss: str, optimizer: str, dtype: str) -> dict[units.Key, Callable[[], Any]]:
     """What a kind of run on images is made of: by its key, a function that compiles a part or loads it from the cache.
 
@@ -245,9 +295,9 @@ def kernel_parts(activation: str, loss: str, optimizer: str, dtype: str) -> dict
     train, evaluate, gradients = epoch.make_epoch(dtype)
     row, table = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
     found: dict[units.Key, Callable[[], Any]] = {
-        ("train", dtype): _compiler(train, row, table, row, 1, 1, 1, 1, 1.0, 1.0, np.uint64(1), 1.0),
+        ("train", dtype): _compiler(train, row, table, row, 1, 1, 1, 1, 1.0, 1.0, 1.0, np.uint64(1), 1.0),
         ("evaluate", dtype): _compiler(evaluate, row, table, row, 1, 1, 1),
-        ("gradients", dtype): _compiler(gradients, row, table, row, 1.0),
+        ("gradients", dtype): _compiler(gradients, row, table, row, 1.0, 1.0),
     }
     chosen = (
         registry.get(ACTIVATIONS, "activation", activation),

@@ -25,9 +25,9 @@ from kernels.rows import make_rows
 N_IN, N_OUT, W, BIAS, WT, H, H_STRIDE, Z, A, D, STRIDE, G, GRAD_W, GRAD_B, W_SIZE, B_SIZE = range(16)
 COLUMNS = 16
 # Entries of ``units``.
-(GATHER, PRODUCT, TRANSPOSE, COLUMN_SUMS, DROPOUT, PREDICT, KEEP, ACTIVATION, ACTIVATION_BACK, LOSS, UPDATE,
- UPDATE_FLAT) = range(12)  # fmt: skip
-UNITS = 12
+(GATHER, PRODUCT, TRANSPOSE, COLUMN_SUMS, DROPOUT, PREDICT, KEEP, ACTIVATION, ACTIVATION_BACK, LOSS, SMOOTHING, UPDATE,
+ UPDATE_FLAT) = range(13)  # fmt: skip
+UNITS = 13
 # Entries of ``batch``: addresses of data (X, Y), of the order of rows, of scale and shift per feature, of the labels
 # and predictions of a mini-batch, of a row of zeros; distances from a parameter to its slots and stored gradient.
 X, Y, ORDER, N_ORDER, SCALE, SHIFT, LABELS, PREDICTIONS, ZEROS, SLOT_BYTES, KEEP_BYTES = range(11)
@@ -73,10 +73,12 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
         return invoke(units[PREDICT], (t[Z], m, t[N_OUT], t[STRIDE], batch[LABELS], predictions))
 
     @inline
-    def loss_and_gradient(batch, table, units, m):
+    def loss_and_gradient(batch, table, units, m, smoothing):
         """Sum of the losses of a mini-batch; leaves dL/dlogits of their mean in the last layer's G."""
         t, scale = table[-1], one / real(m)
         loss = invoke(units[LOSS], (t[Z], batch[LABELS], t[G], m, t[N_OUT], t[STRIDE]))
+        if smoothing > 0.0:
+            loss += invoke(units[SMOOTHING], (t[Z], batch[LABELS], t[G], m, t[N_OUT], t[STRIDE], smoothing))
         for i in range(m):
             scale_row(t[G] + i * t[STRIDE] * size, t[N_OUT], scale)
         return loss
@@ -144,7 +146,9 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
             refresh(t, units, i)
 
     @kernel(key=f"train {dtype}")
-    def train(batch, table, units, batch_size, hyper_w, hyper_b, n_scalars, l2, dropout, dropout_seed, clip_norm):
+    def train(
+        batch, table, units, batch_size, hyper_w, hyper_b, n_scalars, l2, smoothing, dropout, dropout_seed, clip_norm
+    ):
         # hyper_w, hyper_b: addresses of the scalars of every step, (steps, n_scalars); clip_norm 0: no clipping.
         threshold, keep_scale = np.int64(dropout * 4294967296.0), real(1.0 / (1.0 - dropout))
         total, correct, steps, seen, n_rows = 0.0, 0.0, 0, 0, batch[N_ORDER]
@@ -154,7 +158,7 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
             gather(batch, table, units, start, m)
             forward(table, units, m, masks)
             correct += predict(batch, table, units, m, batch[PREDICTIONS])
-            loss = loss_and_gradient(batch, table, units, m)
+            loss = loss_and_gradient(batch, table, units, m, smoothing)
             total += loss
             seen += m
             if not np.isfinite(loss):
@@ -189,11 +193,11 @@ def make_epoch(dtype: str) -> tuple[Any, Any, Any]:
         return total
 
     @kernel(key=f"gradients {dtype}")
-    def gradients(batch, table, units, l2):
+    def gradients(batch, table, units, l2, smoothing):
         m, masks = batch[N_ORDER], (np.uint64(0), 0, 0, one)
         gather(batch, table, units, 0, m)
         forward(table, units, m, masks)
-        loss_and_gradient(batch, table, units, m)
+        loss_and_gradient(batch, table, units, m, smoothing)
         keep_gradients(batch, table, units, m, real(l2 / m), masks)
 
     return train, evaluate, gradients

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import itertools
 import os
+import pickle
 import platform
 import secrets
 from collections.abc import Callable
@@ -23,7 +24,7 @@ import llvmlite
 import numba
 import numpy as np
 import platformdirs
-from numba.core import caching
+from numba.core import caching, serialize
 from numba.core.bytecode import FunctionIdentity
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
@@ -78,8 +79,8 @@ class _Locator(caching._CacheLocator):
         locator = cls(py_func)
         try:
             locator.ensure_cache_path()
-        except OSError:  # a read-only home folder: compile anew in each process rather than fail
-            return None
+        except OSError:  # a read-only folder: use what it has; none at all: compile anew in each process
+            return locator if cache_folder().is_dir() else None
         return locator
 
 
@@ -87,10 +88,48 @@ class _CacheImpl(caching.CompileResultCacheImpl):
     _locator_classes: ClassVar[list[Any]] = [_Locator]
 
 
+class _File:
+    """Compiled code on disk: a file per kernel and signature, whole or not there, under a seal over all of it.
+
+    Numba's own has an index beside the code: processes that compile at once overwrite it for each other, up to one
+    signature's name for another one's code. And it runs whatever a file holds; here a flipped bit means compiling.
+    """
+
+    def __init__(self, folder: str, name: str) -> None:
+        self._folder, self._name = Path(folder), name
+
+    def save(self, key: tuple[Any, ...], data: Any) -> None:
+        code, path = serialize.dumps(data), self._path(key)
+        draft = self._folder / f".tmp-{secrets.token_hex(6)}"
+        try:
+            draft.write_bytes(self._seal(path, code) + code)
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def load(self, key: tuple[Any, ...]) -> Any:
+        path = self._path(key)
+        content = path.read_bytes()
+        seal, code = content[:32], content[32:]
+        return pickle.loads(code) if seal == self._seal(path, code) else None
+
+    @staticmethod
+    def _seal(path: Path, code: bytes) -> bytes:
+        """32 bytes over the code and its name: what serves one kernel serves no other one."""
+        return hashlib.sha256(path.name.encode() + b"\0" + code).digest()
+
+    def _path(self, key: tuple[Any, ...]) -> Path:
+        return self._folder / f"{self._name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+
 class _Cache(caching.FunctionCache):
-    """Numba's function cache with our locator; closures are told apart by ``kernel_key``, not by pickling them."""
+    """Numba's function cache with our locator and files; closures are told apart by ``kernel_key``, not by pickling."""
 
     _impl_class = _CacheImpl
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        self._cache_file = _File(self._cache_path, self._impl.filename_base)
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return sig, codegen.magic_tuple(), "kernel"
@@ -98,16 +137,12 @@ class _Cache(caching.FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # a torn or foreign file, whatever it holds: compile again
+        except Exception:  # no such file, or none that this process can use: compile
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        try:
+        with contextlib.suppress(Exception):  # a full disk, a folder that became read-only: go without
             super().save_overload(sig, data)
-        except Exception:  # a torn index: begin a new one; a full disk: go without
-            with contextlib.suppress(Exception):
-                self.flush()
-                super().save_overload(sig, data)
 
 
 def _with_cache(compiled: Any, py_func: Callable[..., Any], key: str) -> Any:

@@ -1,7 +1,8 @@
 """Loss functions by name: the sum of a mini-batch's losses, and the gradient with respect to the logits.
 
 Shapes: logits (m, n), labels (m,) int64 class numbers, dlogits (m, n). The gradient written is that of each row's own
-loss; the division by m happens outside. Adding one: write its kernel on arrays (plain loops, compiled by Numba), then
+loss; the division by m happens outside. Smoothing the labels is a correction that runs after a loss, in training only,
+so that without it nothing is computed. Adding a loss: write its kernel on arrays (plain loops, compiled by Numba), then
 call :func:`register`.
 """
 
@@ -22,6 +23,7 @@ from kernels.memory import matrix, vector
 from kernels.softmax import make_jacobian, make_softmax, make_softmax_row
 
 SIGNATURE = "float64(int64, int64, int64, int64, int64, int64)"
+SMOOTHING_SIGNATURE = "float64(int64, int64, int64, int64, int64, int64, float64)"
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,22 @@ class Loss:
         returns the sum of the losses; plain Python that Numba can compile.
     make_block : callable, optional
         ``make_block(dtype)`` gives ``block(logits, labels, dlogits, m, n, stride)`` on addresses, for built-in losses.
+    make_smoothing : callable, optional
+        ``make_smoothing(dtype)`` gives ``block(logits, labels, dlogits, m, n, stride, share)``: what changes when the
+        share of every label is spread over all classes. Returns what the sum of the losses gains, and adds to
+        ``dlogits``, in place. A loss without it takes no smoothed labels.
     """
 
     name: str
     kernel: Callable[..., float] | None = None
     make_block: Callable[[Any], Any] | None = None
+    make_smoothing: Callable[[Any], Any] | None = None
 
     @property
     def key(self) -> str:
         """Names the code: changes whenever it does."""
-        return f"{self.name} {fingerprint(self.kernel or self.make_block)}"
+        smoothing = f" {fingerprint(self.make_smoothing)}" if self.make_smoothing is not None else ""
+        return f"{self.name} {fingerprint(self.kernel or self.make_block)}{smoothing}"
 
 
 LOSSES: dict[str, Loss] = {}
@@ -67,6 +75,12 @@ def compile_loss(loss: Loss, dtype: Any) -> Any:
     """Callback ``(logits, labels, dlogits, m, n, stride)`` that returns the sum of the losses."""
     block = loss.make_block(dtype) if loss.make_block is not None else _block_on_arrays(loss.kernel, dtype)
     return callback(SIGNATURE, f"{dtype} {loss.key}")(block)
+
+
+def compile_smoothing(loss: Loss, dtype: Any) -> Any:
+    """Callback ``(logits, labels, dlogits, m, n, stride, share)`` that returns what the sum of the losses gains."""
+    assert loss.make_smoothing is not None
+    return callback(SMOOTHING_SIGNATURE, f"smoothing {dtype} {loss.key}")(loss.make_smoothing(dtype))
 
 
 def _block_on_arrays(kernel: Any, dtype: Any) -> Any:
@@ -100,6 +114,29 @@ def _make_cross_entropy(dtype: Any) -> Any:
                 total += math.log(product)
                 product = 1.0
         return total + math.log(product)
+
+    return block
+
+
+def _make_cross_entropy_smoothing(dtype: Any) -> Any:
+    """L = -sum_j q_j log p_j gains s (z_y - mean z), dL/dz = p - q gains s (onehot(y) - 1/n).
+
+    The smoothed label is q = (1 - s) onehot(y) + s / n (Szegedy et al., 2016, section 7). log p is z but for what the
+    row's classes have in common, which goes out, since the q of a row add up to 1 as a label does.
+    """
+    real, zero = np.dtype(dtype).type, np.dtype(dtype).type(0)
+
+    def block(logits, labels, dlogits, m, n, stride, share):
+        Z, dZ, y = matrix(logits, m, stride, zero), matrix(dlogits, m, stride, zero), vector(labels, m, np.int64(0))
+        total, of_each, of_label = 0.0, real(share / n), real(share)
+        for i in range(m):
+            row_sum = 0.0
+            for j in range(n):
+                row_sum += float(Z[i, j])
+                dZ[i, j] -= of_each
+            dZ[i, y[i]] += of_label
+            total += float(Z[i, y[i]]) - row_sum / n
+        return share * total
 
     return block
 
@@ -139,7 +176,7 @@ def _make_squared_error(on_softmax: bool) -> Callable[[Any], Any]:
 
 
 for _loss in (
-    Loss("cross_entropy", make_block=_make_cross_entropy),
+    Loss("cross_entropy", make_block=_make_cross_entropy, make_smoothing=_make_cross_entropy_smoothing),
     Loss("mse", make_block=_make_squared_error(on_softmax=True)),
     Loss("mse_on_logits", make_block=_make_squared_error(on_softmax=False)),
 ):

@@ -15,8 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.emit import emit_prefetch
-
-CACHE_LINE_BYTES = 64
+from kernels.panels import ALIGNMENT_BYTES
 
 
 @intrinsic
@@ -49,7 +48,7 @@ def make_scratch(n_bytes: int) -> Any:
     def scratch(typingctx: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             memory = cgutils.alloca_once(builder, ir.IntType(8), size=n_bytes)
-            memory.align = CACHE_LINE_BYTES
+            memory.align = ALIGNMENT_BYTES
             return builder.ptrtoint(memory, ir.IntType(64))
 
         return types.int64(), codegen

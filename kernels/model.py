@@ -1,9 +1,9 @@
-"""The records that every engine shares: what is trained, what an epoch gave, an evaluation, a look into the layers.
+"""The records that every engine shares: what is trained, what an epoch gave, an evaluation, a look inside, the state.
 
 `kernels.reference.Engine` (plain NumPy) and the compiled engine take the same `Model` and answer with the same
-`EpochResult`, `Evaluation` and `LayerStatistics`, so either can stand in for the other. This module leaves to others
-what the names mean: activations, losses and optimizers are looked up by the engine that is built, and an unknown name
-fails there.
+`EpochResult`, `Evaluation`, `LayerStatistics` and `State`, so either can stand in for the other. This module leaves to
+others what the names mean: activations, losses and optimizers are looked up by the engine that is built, and an unknown
+name fails there.
 
 Shapes: N rows of data, m rows in a mini-batch, n_in features, n_out classes.
 """
@@ -40,6 +40,9 @@ class Model:
         The optimizer's own settings, for example ``{"mu": 0.9}``; those that are missing take its defaults.
     l2 : float
         Strength of the penalty ``l2 / (2 m) * sum ||W||_F^2``; 0 is none.
+    label_smoothing : float
+        Share s of every label that training spreads over all n_out classes, in [0, 1): the targets are
+        ``(1 - s) onehot(y) + s / n_out``. Above 0 only with a loss that takes such targets: ``cross_entropy``.
     dropout : float
         Probability that a hidden activation is dropped while training, in [0, 1).
     clip_norm : float or None
@@ -57,6 +60,7 @@ class Model:
     optimizer: str = "sgd"
     settings: Mapping[str, float] = field(default_factory=dict, hash=False)
     l2: float = 0.0
+    label_smoothing: float = 0.0
     dropout: float = 0.0
     clip_norm: float | None = None
 
@@ -68,6 +72,8 @@ class Model:
             raise ValueError(f"sizes {self.sizes}: need (n_in, hidden ..., n_out), each at least 1")
         if not 0 <= self.l2 < math.inf:
             raise ValueError(f"l2 {self.l2}: need a finite number, at least 0")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing {self.label_smoothing}: need a share in [0, 1)")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout}: need a probability in [0, 1)")
         if self.clip_norm is not None and not self.clip_norm > 0:
@@ -84,7 +90,8 @@ class EpochResult:
     Attributes
     ----------
     loss : float
-        Mean loss of the rows seen, without the L2 penalty; NaN when there were none.
+        Mean loss of the rows seen, against smoothed labels where the model smooths them, without the L2 penalty; NaN
+        when there were none.
     accuracy : float
         Share of the rows seen that were classified correctly, in [0, 1]; NaN when there were none.
     steps : int
@@ -107,7 +114,7 @@ class Evaluation:
     Attributes
     ----------
     loss : float
-        Mean loss of the rows, without the L2 penalty; NaN when there are none.
+        Mean loss of the rows against the labels as they are, without the L2 penalty; NaN when there are none.
     predictions : ndarray of int64, shape (rows,)
         The class with the largest logit: the first one on a tie, never a NaN where there is a number, 0 where all
         are NaN.
@@ -166,7 +173,7 @@ class LayerStatistics:
     weight : Summary
         Of W.
     gradient : Summary
-        Of dW of the rows' mean loss plus its L2 term, without clipping.
+        Of dW of the rows' mean loss, as training takes it, plus its L2 term, without clipping.
     activation : Summary or None
         Of A, all rows; None for the last layer, which has none.
     dead_share : float or None
@@ -177,3 +184,22 @@ class LayerStatistics:
     gradient: Summary
     activation: Summary | None
     dead_share: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that training changes: an engine that restores it goes on to the same bits as the one it was taken from.
+
+    Attributes
+    ----------
+    steps : int
+        Updates done so far.
+    weights : list of (W, b)
+        W (n_in, n_out) and b (n_out,) of each layer.
+    slots : list of lists of (W, b)
+        The optimizer's memory: for each slot what belongs to W and to b of each layer, of their shapes.
+    """
+
+    steps: int
+    weights: list[tuple[np.ndarray, np.ndarray]]
+    slots: list[list[tuple[np.ndarray, np.ndarray]]]

@@ -82,16 +82,19 @@ class Optimizer:
         """Names the formulas: changes whenever they do."""
         return f"{self.program.key} {fingerprint(self.scalars)} {self.weights_only}"
 
-    def table(
-        self, lr: np.ndarray, t: np.ndarray, settings: Mapping[str, float], dtype: Any, biases: bool
-    ) -> np.ndarray:
-        """Scalars of many steps, shape (steps, scalars), as kernels read them."""
+    def tables(
+        self, lr: np.ndarray, t: np.ndarray, settings: Mapping[str, float], dtype: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scalars of many steps, (steps, scalars), as kernels read them: for weights and biases, or one for both."""
         values = self.scalars(np.asarray(lr, float), np.asarray(t, float), self.with_defaults(settings))
-        columns = [
-            np.zeros(len(lr)) if biases and name in self.weights_only else np.broadcast_to(values[name], len(lr))
-            for name in self.scalar_names
-        ]
-        return np.ascontiguousarray(np.stack(columns, axis=1) if columns else np.zeros((len(lr), 1)), dtype=dtype)
+        weights = np.zeros((len(lr), max(len(self.scalar_names), 1)), dtype)
+        for column, name in enumerate(self.scalar_names):
+            weights[:, column] = values[name]
+        if not self.weights_only:
+            return weights, weights
+        biases = weights.copy()
+        biases[:, [self.scalar_names.index(name) for name in self.weights_only]] = 0
+        return weights, biases
 
 
 OPTIMIZERS: dict[str, Optimizer] = {}

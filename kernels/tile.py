@@ -165,7 +165,10 @@ def make_transpose_block(dtype: Any) -> Any:
             source, source_row, sink, sink_row = args
             lanes = target.current().lanes(dtype)
             kind = typed(builder, dtype, lanes, target.current().fma).type
-            address = lambda base, row, i: element(builder, base, builder.mul(row, int64(i)), size)  # noqa: E731
+
+            def address(base: ir.Value, row: ir.Value, i: int) -> ir.Value:
+                return element(builder, base, builder.mul(row, int64(i)), size)
+
             rows = [load(builder, address(source, source_row, i), kind) for i in range(lanes)]
             half = lanes // 2
             while half:

@@ -12,7 +12,7 @@ from kernels.activations import Activation, compile_activation
 from kernels.batch import compile_gather, compile_predict
 from kernels.dense import compile_column_sums, compile_product, compile_transpose
 from kernels.dropout import compile_dropout
-from kernels.losses import Loss, compile_loss
+from kernels.losses import Loss, compile_loss, compile_smoothing
 from kernels.optimizers import KEEP_GRADIENT, Optimizer
 from kernels.update import compile_update
 
@@ -32,6 +32,7 @@ def once(key: Key, compile_part: Callable[[], Any]) -> tuple[Any, ...]:
 
 def parts(activation: Activation, loss: Loss, optimizer: Optimizer, dtype: str) -> list[Part]:
     """All parts but the gathering: key, places among the units (see :mod:`kernels.epoch`), how to compile them."""
+    smoothing: Part = (("smoothing", loss.key, dtype), (epoch.SMOOTHING,), lambda: compile_smoothing(loss, dtype))
     return [
         (("product", dtype), (epoch.PRODUCT,), lambda: compile_product(dtype)),
         (("transpose", dtype), (epoch.TRANSPOSE,), lambda: compile_transpose(dtype)),
@@ -39,6 +40,7 @@ def parts(activation: Activation, loss: Loss, optimizer: Optimizer, dtype: str) 
         (("dropout", dtype), (epoch.DROPOUT,), lambda: compile_dropout(dtype)),
         (("predict", dtype), (epoch.PREDICT,), lambda: compile_predict(dtype)),
         (("loss", loss.key, dtype), (epoch.LOSS,), lambda: compile_loss(loss, dtype)),
+        *([smoothing] if loss.make_smoothing is not None else []),
         (
             ("activation", activation.key, dtype),
             (epoch.ACTIVATION, epoch.ACTIVATION_BACK),

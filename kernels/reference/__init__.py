@@ -10,11 +10,11 @@ states its shapes at the top.
 The compiled kernels compute the same with panels, tiles and fused loops, and are tested against this package.
 """
 
-from kernels.model import EpochResult, Evaluation, LayerStatistics, Model, Summary
+from kernels.model import EpochResult, Evaluation, LayerStatistics, Model, State, Summary
 from kernels.reference.activations import ACTIVATIONS, Activation, get_activation
 from kernels.reference.dropout import Dropout, keep_mask, mask_key
 from kernels.reference.layer import Layer
-from kernels.reference.losses import LOSSES, Loss, get_loss, one_hot, predict
+from kernels.reference.losses import LOSSES, Loss, get_loss, one_hot, predict, smooth
 from kernels.reference.network import Network
 from kernels.reference.optimizers import OPTIMIZERS, Optimizer, clip_by_global_norm, get_optimizer
 from kernels.reference.statistics import dead_share, describe, histogram
@@ -35,6 +35,7 @@ __all__ = [
     "Model",
     "Network",
     "Optimizer",
+    "State",
     "Summary",
     "clip_by_global_norm",
     "dead_share",
@@ -47,4 +48,5 @@ __all__ = [
     "mask_key",
     "one_hot",
     "predict",
+    "smooth",
 ]

@@ -52,6 +52,28 @@ def one_hot(labels: np.ndarray, n_classes: int, dtype: Any = np.float64) -> Arra
     return rows
 
 
+def smooth(targets: Array, share: float) -> Array:
+    """Return (1 - s) y + s / k: the share s of every target, spread evenly over all k classes.
+
+    Against one-hot targets the cross-entropy falls as long as the logit of the true class moves away from the others,
+    so the network grows ever surer, also where it is wrong. Against smoothed ones it is least at a finite distance,
+    where p equals the target (Szegedy et al., 2016, section 7).
+
+    Parameters
+    ----------
+    targets : ndarray, shape (m, k)
+        Rows that add up to 1.
+    share : float
+        s, in [0, 1).
+
+    Returns
+    -------
+    ndarray, shape (m, k)
+        Rows that add up to 1; for s = 0 the targets themselves.
+    """
+    return (1 - share) * targets + share / targets.shape[1]
+
+
 def predict(logits: Array) -> np.ndarray:
     """Return the class with the largest logit in each row, (m, k) -> (m,) int64.
 
@@ -62,7 +84,15 @@ def predict(logits: Array) -> np.ndarray:
 
 
 class Loss(ABC):
-    """A loss of logits and one-hot targets, and its gradient."""
+    """A loss of logits and targets, and its gradient.
+
+    Attributes
+    ----------
+    smooths : bool
+        Whether training may smooth the targets; the compiled kernels do so for cross-entropy alone.
+    """
+
+    smooths = False
 
     @abstractmethod
     def total(self, logits: Array, targets: Array) -> float:
@@ -78,6 +108,8 @@ class CrossEntropy(Loss):
 
     The logarithm is taken before anything can underflow: log p_k = (z_k - max z) - log sum_j exp(z_j - max z).
     """
+
+    smooths = True
 
     def total(self, logits: Array, targets: Array) -> float:
         """Return the sum of -log p of the true classes."""

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels.model import Array, EpochResult, Evaluation, LayerStatistics, Model
-from kernels.reference.losses import get_loss, one_hot, predict
+from kernels.model import Array, EpochResult, Evaluation, LayerStatistics, Model, State
+from kernels.reference.losses import get_loss, one_hot, predict, smooth
 from kernels.reference.network import Network
 from kernels.reference.optimizers import clip_by_global_norm, get_optimizer
 from kernels.reference.statistics import dead_share, describe
@@ -44,7 +44,8 @@ class Engine:
     Raises
     ------
     ValueError
-        For another dtype, weights that do not have the sizes of the model, or an unknown name in the model.
+        For another dtype, weights that do not have the sizes of the model, an unknown name in the model, or a loss that
+        takes no smoothed labels where the model smooths them.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Engine:
         self.shift = np.asarray(shift, self.dtype)
         self.network = Network(own, model.activation, model.dropout)
         self.loss = get_loss(model.loss)
+        if model.label_smoothing > 0 and not self.loss.smooths:
+            raise ValueError(f"label_smoothing {model.label_smoothing}: the loss {model.loss!r} takes none")
         self.optimizer = get_optimizer(model.optimizer, model.settings)
 
     def train_epoch(
@@ -116,6 +119,7 @@ class Engine:
             for step, start in enumerate(starts):
                 rows = order[start : start + batch_size]
                 inputs, targets = self._batch(X, y, rows)  # (m, n_in), (m, k)
+                targets = smooth(targets, self.model.label_smoothing)  # (m, k)
 
                 logits = self.network.forward(inputs, (dropout_seed, step))  # (m, n_in) -> (m, k)
                 batch_total = self.loss.total(logits, targets)
@@ -135,7 +139,11 @@ class Engine:
         return EpochResult(_mean(total, seen), _mean(correct, seen), steps, finite)
 
     def evaluate(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> Evaluation:
-        """Return mean loss and predictions for the rows of X that the indices name; dropout is off, nothing changes."""
+        """Return mean loss and predictions for the rows of X that the indices name; nothing changes.
+
+        Dropout is off and the labels are taken as they are, so that losses of networks trained in different ways can
+        be compared.
+        """
         total, predictions = 0.0, np.empty(len(indices), np.int64)
         all_logits = np.empty((len(indices), self.model.sizes[-1]), self.dtype)
         with np.errstate(all="ignore"):
@@ -149,10 +157,10 @@ class Engine:
         return Evaluation(_mean(total, len(indices)), predictions, all_logits)
 
     def gradients(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> list[tuple[Array, Array]]:
-        """Return (dW, db) per layer for these rows as one batch: mean loss and L2, no dropout, no clipping."""
+        """Return (dW, db) per layer for these rows as one batch: smoothed labels and L2, no dropout, no clipping."""
         with np.errstate(all="ignore"):
             inputs, targets = self._batch(X, y, indices)  # (m, n_in), (m, k)
-            self._backward(self.network.forward(inputs), targets)
+            self._backward(self.network.forward(inputs), smooth(targets, self.model.label_smoothing))
         return [(layer.dW, layer.db) for layer in self.network.layers]
 
     def inspect(self, X: np.ndarray, y: np.ndarray, indices: np.ndarray) -> list[LayerStatistics]:
@@ -171,6 +179,30 @@ class Engine:
     def weights(self) -> list[tuple[Array, Array]]:
         """Return copies of W (n_in, n_out) and b (n_out,) of each layer."""
         return [(layer.W.copy(), layer.b.copy()) for layer in self.network.layers]
+
+    def set_weights(self, weights: Sequence[tuple[Array, Array]]) -> None:
+        """In place: put W and b into every layer; steps and the optimizer's memory stay as they are."""
+        for layer, (W, b) in zip(self.network.layers, weights, strict=True):
+            if (W.shape, b.shape) != (layer.W.shape, layer.b.shape):
+                raise ValueError(f"weights of shape {W.shape} for a layer of shape {layer.W.shape}")
+            layer.W[...] = W
+            layer.b[...] = b
+
+    def state(self) -> State:
+        """Return a copy of all that training changes: steps, weights, and the optimizer's slots."""
+        parameters, n_slots = self.network.weights(), self.optimizer.n_slots
+        memory = self.optimizer.state or [tuple(np.zeros_like(w) for _ in range(n_slots)) for w in parameters]
+        slots = [[np.copy(own[i]) for own in memory] for i in range(n_slots)]  # per slot: of W0, b0, W1, b1, ...
+        return State(self.optimizer.t, self.weights(), [list(zip(s[::2], s[1::2], strict=True)) for s in slots])
+
+    def restore(self, state: State) -> None:
+        """In place: go back, or forward, to a state of an engine of the same model."""
+        if len(state.slots) != self.optimizer.n_slots:
+            raise ValueError(f"{len(state.slots)} slots for an optimizer that has {self.optimizer.n_slots}")
+        self.set_weights(state.weights)
+        slots = [[part for layer in slot for part in layer] for slot in state.slots]  # per slot: of W0, b0, W1, b1, ...
+        self.optimizer.state = [tuple(map(np.copy, own)) for own in zip(*slots, strict=True)]
+        self.optimizer.t = state.steps
 
     def _batch(self, X: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[Array, Array]:
         """Input in the working dtype and one-hot targets of some rows."""

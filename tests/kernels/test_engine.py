@@ -8,7 +8,7 @@ from kernels import units
 from kernels.activations import ACTIVATIONS
 from kernels.engine import Engine, kernel_parts
 from kernels.epoch import make_epoch
-from kernels.losses import LOSSES
+from kernels.losses import LOSSES, Loss
 from kernels.model import Model
 from kernels.optimizers import OPTIMIZERS
 
@@ -48,6 +48,61 @@ def test_one_batch_gives_the_twins_gradients_and_logits(sizes, batch_size, dtype
     np.testing.assert_array_equal(got.predictions, want.predictions)
 
 
+@pytest.mark.parametrize("engine", [0, 1], ids=["compiled", "twin"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("sizes", [(37, 7), (37, 19, 7), (37, 70, 33, 5)])
+def test_an_engine_that_restores_a_state_goes_on_to_the_same_bits(engine, optimizer, sizes):
+    given = {"optimizer": optimizer, "dropout": 0.3, "l2": 0.1, "activation": "tanh"}
+    first, second, other = (make_engines(sizes, np.float32, **given)[engine] for _ in range(3))
+    fresh = first.state()
+    run(first, sizes, 13, epochs=2)
+    state, weights = first.state(), first.weights()
+    assert state.steps == 2 * 16
+    assert len(state.slots) == OPTIMIZERS[optimizer].n_slots
+    run(second, sizes, 31)  # something else
+    second.restore(state)
+    for each in (first, second):
+        run(each, sizes, 13)
+    assert same_bits(first.state(), second.state())
+    assert all(np.array_equal(W, V) for (W, _), (V, _) in zip(state.weights, weights, strict=True))  # a copy
+    first.restore(fresh)
+    for each in (first, other):
+        run(each, sizes, 13)
+    assert same_bits(first.state(), other.state())
+
+
+def same_bits(*states) -> bool:
+    flat = [
+        [state.steps, *(part for layers in (state.weights, *state.slots) for layer in layers for part in layer)]
+        for state in states
+    ]
+    return all(np.array_equal(a, b) for a, b in zip(*flat, strict=True))
+
+
+@pytest.mark.parametrize("engine", [0, 1], ids=["compiled", "twin"])
+def test_weights_that_are_put_in_are_those_that_are_evaluated(engine):
+    sizes = (37, 70, 33, 5)
+    X, y = make_data(sizes[0], sizes[-1])
+    trained, other = (make_engines(sizes, np.float32)[engine] for _ in range(2))
+    run(trained, sizes, 13)
+    other.set_weights(trained.weights())
+    got, want = (each.evaluate(X, y, np.arange(len(X))) for each in (other, trained))
+    np.testing.assert_array_equal(got.logits, want.logits)
+    assert got.loss == want.loss
+
+
+@pytest.mark.parametrize("engine", [0, 1], ids=["compiled", "twin"])
+@pytest.mark.parametrize(
+    ("sizes", "optimizer"), [((37, 18, 7), "momentum"), ((37, 7), "momentum"), ((37, 19, 7), "adam")]
+)
+def test_the_state_of_another_network_is_refused(engine, sizes, optimizer):
+    mine = make_engines((37, 19, 7), optimizer="momentum")[engine]
+    before = mine.state()
+    with pytest.raises(ValueError, match=r"shape|slots|argument"):
+        mine.restore(make_engines(sizes, optimizer=optimizer)[engine].state())
+    assert same_bits(before, mine.state())
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -75,11 +130,13 @@ def test_training_any_shape_and_batch_size_follows_the_twin(sizes, batch_size):
     {"optimizer": "rmsprop", "settings": {"rho": 0.5, "eps": 1e-3}},
     {"optimizer": "adamw", "settings": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.3}},
     {"l2": 0.1},
+    {"label_smoothing": 0.1},
     {"dropout": 0.3, "activation": "tanh"},
     {"dropout": 0.5, "activation": "gelu", "l2": 0.01},
     {"clip_norm": 0.1},
     {"clip_norm": 1e9, "optimizer": "nesterov"},
     {"clip_norm": 0.1, "l2": 0.1, "optimizer": "adamw", "dropout": 0.2},
+    {"clip_norm": 0.1, "l2": 0.1, "optimizer": "rmsprop", "dropout": 0.2, "label_smoothing": 0.4},
 ], ids=str)  # fmt: skip
 def test_every_optimizer_and_regulariser_follows_the_twin(settings):
     sizes = (37, 70, 33, 5)
@@ -123,6 +180,54 @@ def test_float64_gradients_agree_with_finite_differences(activation, loss, l2, d
             assert np.linalg.norm(gradient - numeric) / size <= 1e-7
 
 
+@pytest.mark.parametrize(("sizes", "batch_size"), [shape for shape in SHAPES if shape[0][-1] > 1])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("share", [1e-3, 0.1, 0.9])
+def test_smoothed_labels_give_the_twins_gradients_and_loss(sizes, batch_size, dtype, share):
+    X, y = make_data(sizes[0], sizes[-1])
+    rows = np.arange(min(batch_size, len(X)))
+    pair = make_engines(sizes, dtype, label_smoothing=share)
+    assert largest_error(*(engine.gradients(X, y, rows) for engine in pair)) < ONE_CALL[dtype]
+    got, want = (engine.train_epoch(X, y, rows, batch_size, np.array([0.01])).loss for engine in pair)
+    assert got == pytest.approx(want, rel=ONE_CALL[dtype], abs=ONE_CALL[dtype])
+
+
+@pytest.mark.parametrize("sizes", [(5, 2), (5, 7, 3), (5, 4, 6, 13)])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_float64_gradients_of_smoothed_labels_agree_with_finite_differences(sizes, share):
+    rng = np.random.default_rng(3)
+    X, y, rows = rng.standard_normal((9, 5)), rng.integers(0, sizes[-1], 9), np.arange(9)
+    model, weights = Model(sizes, activation="tanh", label_smoothing=share), make_weights(sizes)
+    targets = (1 - share) * np.eye(sizes[-1])[y] + share / sizes[-1]
+
+    def engine():
+        return Engine(model, weights, np.float64, np.ones(5), np.zeros(5))
+
+    def objective():
+        logits = engine().evaluate(X, y, rows).logits
+        return float(np.mean(np.log(np.exp(logits).sum(axis=1)) - (targets * logits).sum(axis=1)))
+
+    for pair, gradients in zip(weights, engine().gradients(X, y, rows), strict=True):
+        for array, gradient in zip(pair, gradients, strict=True):
+            numeric = four_point_gradient(objective, array)
+            assert np.linalg.norm(gradient - numeric) / np.linalg.norm(gradient) <= 1e-7
+    assert engine().train_epoch(X, y, rows, 9, np.array([0.1])).loss == pytest.approx(objective(), rel=1e-12)
+
+
+def test_an_evaluation_takes_labels_as_they_are():
+    sizes = (37, 19, 7)
+    X, y = make_data(sizes[0], sizes[-1])
+    losses = [make_engines(sizes, label_smoothing=s)[0].evaluate(X, y, np.arange(203)).loss for s in (0.0, 0.5)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("loss", ["mse", "mse_on_logits", "own"])
+def test_a_loss_that_takes_no_smoothed_labels_says_so(loss, monkeypatch):
+    monkeypatch.setitem(LOSSES, "own", Loss("own", kernel=lambda logits, labels, dlogits: 0.0))
+    with pytest.raises(ValueError, match=f"label_smoothing 0.1: the loss '{loss}' takes none"):
+        make_engines((3, 2), loss=loss, label_smoothing=0.1)
+
+
 def far_from_kinks(X, weights, activation, distance=2e-3):
     """Whether no pre-activation of a kinked activation lies where a finite difference would cross its kink."""
     if activation not in ("relu", "leaky_relu"):
@@ -139,7 +244,9 @@ def far_from_kinks(X, weights, activation, distance=2e-3):
 
 def test_padding_stays_zero_through_training_for_every_activation():
     for activation in ACTIVATIONS:
-        engine, _ = make_engines((37, 70, 33, 5), activation=activation, optimizer="adam", dropout=0.2)
+        engine, _ = make_engines(
+            (37, 70, 33, 5), activation=activation, optimizer="adam", dropout=0.2, label_smoothing=0.1
+        )
         run(engine, (37, 70, 33, 5), 13)
         total = sum(np.abs(W).sum() + np.abs(b).sum() for W, b in engine.weights())
         np.testing.assert_allclose(np.abs(engine._params[0]).sum(), total, rtol=1e-12)

@@ -20,7 +20,7 @@ def fused(optimizer, H, dZ, W, slots, l2, backwards, dtype):
     parameters = panels.zeros(rows * panels.packed_size(n_in, n_out, dtype), dtype).reshape(rows, -1)
     for row, values in zip(parameters, (W, *slots), strict=True):
         row[:] = packed(values)
-    hyper = optimizer.table(np.array([0.01]), np.array([3]), {}, dtype, biases=False)
+    hyper = optimizer.tables(np.array([0.01]), np.array([3]), {}, dtype)[0]
     step, _ = update.compile_update(optimizer.program, dtype)
     step.ctypes(h.ctypes.data, h_stride, m, n_in, z.ctypes.data, z_stride, n_out, parameters.ctypes.data,
                 parameters.strides[0], hyper.ctypes.data, l2, backwards)  # fmt: skip
@@ -71,7 +71,7 @@ def test_one_update_of_stored_gradients_is_the_twins(name, dtype):
     scalars = optimizer.scalars(0.01, float(t), optimizer.with_defaults({}))
     h = type("Scalars", (), scalars)
     want, want_slots = optimizer.rule(parameters[0].copy(), g, slots, h)
-    hyper = optimizer.table(np.array([0.01]), np.array([t]), {}, dtype, biases=False)
+    hyper = optimizer.tables(np.array([0.01]), np.array([t]), {}, dtype)[0]
     _, flat = update.compile_update(optimizer.program, dtype)
     flat.ctypes(parameters.ctypes.data, g.ctypes.data, n, 1.0, parameters.strides[0], hyper.ctypes.data)
     assert relative(parameters[0], want) < ONE_CALL[dtype]

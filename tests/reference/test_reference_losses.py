@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kernels.reference import LOSSES, get_loss, one_hot, predict
+from kernels.reference import LOSSES, get_loss, one_hot, predict, smooth
 from kernels.reference.losses import RegisteredLoss
 
 # Softmax (1/8, 2/8, 5/8) in the first row, (1/3, 1/3, 1/3) in the second; labels 2 and 0.
@@ -31,10 +31,11 @@ def test_cross_entropy_gradient_is_probability_minus_target_over_m():
     np.testing.assert_allclose(get_loss("cross_entropy").gradient(LOGITS, TARGETS), expected, atol=1e-16)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3])
 @pytest.mark.parametrize("name", LOSSES)
-def test_gradient_is_the_derivative_of_the_mean(name, numerical, rng):
+def test_gradient_is_the_derivative_of_the_mean(name, share, numerical, rng):
     loss, logits = get_loss(name), rng.normal(size=(5, 3))
-    targets = one_hot(np.array([0, 2, 1, 1, 0]), 3)
+    targets = smooth(one_hot(np.array([0, 2, 1, 1, 0]), 3), share)
     expected = numerical(lambda: loss.total(logits, targets) / 5, logits)
     np.testing.assert_allclose(loss.gradient(logits, targets), expected, rtol=1e-8, atol=1e-10)
 
@@ -44,6 +45,29 @@ def test_gradient_keeps_the_working_dtype_and_leaves_the_logits_alone(name):
     logits, targets = LOGITS.astype(np.float32), TARGETS.astype(np.float32)
     assert get_loss(name).gradient(logits, targets).dtype == np.float32
     np.testing.assert_array_equal(logits, LOGITS.astype(np.float32))
+
+
+def test_smoothed_targets_give_the_share_to_all_classes_alike():
+    expected = [[0.1, 0.1, 0.8], [0.8, 0.1, 0.1]]
+    np.testing.assert_allclose(smooth(TARGETS, 0.3), expected, rtol=1e-15)
+    assert smooth(TARGETS.astype(np.float32), 0.3).dtype == np.float32
+
+
+def test_targets_that_are_not_smoothed_keep_their_bits():
+    np.testing.assert_array_equal(smooth(TARGETS, 0.0), TARGETS)
+
+
+def test_cross_entropy_of_smoothed_targets_is_the_sum_computed_by_hand():
+    expected = -(0.1 * math.log(1 / 8) + 0.1 * math.log(2 / 8) + 0.8 * math.log(5 / 8)) + math.log(3)
+    assert get_loss("cross_entropy").total(LOGITS, smooth(TARGETS, 0.3)) == pytest.approx(expected, rel=1e-15)
+
+
+def test_cross_entropy_is_least_where_probabilities_are_the_smoothed_targets(rng):
+    targets = smooth(TARGETS, 0.3)
+    loss, best = get_loss("cross_entropy"), np.log(targets) + rng.normal(size=(2, 1))
+    np.testing.assert_allclose(loss.gradient(best, targets), 0, atol=1e-16)
+    for _ in range(10):
+        assert loss.total(best + 0.1 * rng.normal(size=best.shape), targets) > loss.total(best, targets)
 
 
 def test_cross_entropy_of_extreme_logits_is_exact_and_silent():

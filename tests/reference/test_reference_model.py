@@ -28,6 +28,8 @@ def test_models_compare_hash_and_pickle_by_value():
         ({"sizes": (784, 0, 10)}, r"sizes \(784, 0, 10\): need"),
         ({"l2": -0.1}, "l2 -0.1: need"),
         ({"l2": float("nan")}, "l2 nan: need"),
+        ({"label_smoothing": 1.0}, "label_smoothing 1.0: need"),
+        ({"label_smoothing": float("nan")}, "label_smoothing nan: need"),
         ({"dropout": 1.0}, "dropout 1.0: need"),
         ({"clip_norm": 0.0}, "clip_norm 0.0: need"),
         ({"settings": {"mu": float("inf")}, "optimizer": "momentum"}, "momentum setting mu inf: need"),

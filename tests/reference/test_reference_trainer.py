@@ -158,6 +158,28 @@ def test_penalty_uses_the_rows_of_a_short_last_batch(rng):
     assert loss == without.evaluate(X, y, np.arange(3)).loss  # the penalty is not in it
 
 
+def test_training_smooths_the_labels_and_an_evaluation_takes_them_as_they_are(rng):
+    X, y = draw_data(rng)
+    rows, weights = np.arange(5), draw_weights(rng)
+    plain, smoothing = (make_engine(rng, weights=weights, label_smoothing=share) for share in (0.0, 0.3))
+    evaluation = smoothing.evaluate(X, y, rows)
+    assert evaluation.loss == plain.evaluate(X, y, rows).loss
+    targets = 0.7 * one_hot(y[rows], 3) + 0.1
+    expected = get_loss("cross_entropy").total(evaluation.logits, targets) / 5
+    np.testing.assert_allclose(
+        smoothing.gradients(X, y, rows)[-1][1],
+        get_loss("cross_entropy").gradient(evaluation.logits, targets).sum(axis=0),
+        rtol=1e-12,
+    )
+    assert smoothing.train_epoch(X, y, rows, 5, rates(1)).loss == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["mse", "mse_on_logits"])
+def test_a_loss_that_takes_no_smoothed_labels_says_so(loss, rng):
+    with pytest.raises(ValueError, match=f"label_smoothing 0.1: the loss '{loss}' takes none"):
+        make_engine(rng, loss=loss, label_smoothing=0.1)
+
+
 def test_gradients_know_no_dropout_and_no_clipping_and_change_nothing(rng):
     X, y = draw_data(rng)
     weights = draw_weights(rng)
