@@ -95,6 +95,7 @@ CHOICES: dict[str, dict[str, dict[str, Any]]] = {
         "relu": {},
         "dropout 0.5": {"dropout": 0.5},
         "l2 0.0001": {"l2": 0.0001},
+        "label_smoothing 0.1": {"label_smoothing": 0.1},
         "clip_norm 1": {"clip_norm": 1.0},
         **{name: {"activation": name} for name in ACTIVATIONS if name not in ("relu", "identity")},
     },

@@ -172,7 +172,7 @@ def update(layer: Layer) -> Any:
     adam = OPTIMIZERS["adam"]
     fused = compile_update(adam.program, FLOAT)[0].ctypes
     (H, h_stride), (dZ, z_stride) = _buffer(layer.H), _buffer(layer.G)
-    W, hyper = _packed(layer.W, adam.n_slots), adam.table(np.array([layer.lr]), np.ones(1), {}, FLOAT, False)
+    W, hyper = _packed(layer.W, adam.n_slots), adam.tables(np.array([layer.lr]), np.ones(1), {}, FLOAT)[0]
     at_H, at_dZ, at_W, at_hyper = _addresses(H, dZ, W, hyper)
     slot_bytes = W.strides[0]
 

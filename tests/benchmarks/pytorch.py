@@ -69,10 +69,10 @@ def _forward(parameters: list[Any], x: Any) -> Any:
     return x
 
 
-def _loss(parameters: list[Any], x: Any, labels: Any) -> Any:
+def _loss(parameters: list[Any], x: Any, labels: Any, smoothing: float = 0.0) -> Any:
     from torch.nn.functional import cross_entropy
 
-    return cross_entropy(_forward(parameters, x), labels)
+    return cross_entropy(_forward(parameters, x), labels, label_smoothing=smoothing)
 
 
 def _arrays(parameters: list[Any]) -> list[np.ndarray]:
@@ -98,9 +98,10 @@ def _eager_step(problem: Problem, parameters: list[Any], fused: bool) -> Any:
         parameter.requires_grad_()
     optimizer = torch.optim.Adam(parameters, lr=problem.lr, **({"fused": True} if fused else {}))
     X, y = torch.from_numpy(problem.images.floats), torch.from_numpy(problem.images.y)
+    smoothing = problem.model.get("label_smoothing", 0.0)
 
     def step(rows):
-        loss = _loss(parameters, X.index_select(0, rows), y.index_select(0, rows))
+        loss = _loss(parameters, X.index_select(0, rows), y.index_select(0, rows), smoothing)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 from benchmarks import agreement
-from benchmarks.cases import CHOICES, COMPILED, OURS, TABLE, Case, groups
+from benchmarks.cases import CHOICES, COMPILED, EAGER, OURS, TABLE, Case, groups
 from benchmarks.problems import LAYERS, NETWORKS, layer, small_problem
 
 SLOW = {COMPILED: pytest.mark.long}  # a C++ compiler runs for seconds on each
@@ -40,11 +40,28 @@ def test_results_are_equal_for_every_choice(group, choice):
     agreement.check(case, case.subject(), case.setup(case.subject())()())
 
 
-def test_a_constant_that_is_wrong_by_a_hundredth_is_seen():
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_smoothed_labels_are_those_of_pytorch(share):
+    case = Case("epoch", EAGER, TABLE["epoch 784-128-10"][EAGER], lambda: small_problem(label_smoothing=share), len)
+    if case.missing:
+        pytest.skip(case.missing)
+    agreement.check(case, case.subject(), case.setup(case.subject())()())
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ({"settings": {"beta1": 0.9}}, {"settings": {"beta1": 0.91}}),
+        ({"label_smoothing": 0.1}, {"label_smoothing": 0.11}),
+    ],
+    ids=["beta1", "label_smoothing"],
+)
+def test_a_constant_that_is_wrong_by_a_hundredth_is_seen(right, wrong):
     case = Case("epoch", OURS, TABLE["epoch 784-128-10"][OURS], small_problem, len)
-    agreement.check(case, small_problem(), case.setup(small_problem(settings={"beta1": 0.9}))()())
+    agreement.check(case, small_problem(**right), case.setup(small_problem(**right))()())
     with pytest.raises(AssertionError, match="differ by"):
-        agreement.check(case, small_problem(), case.setup(small_problem(settings={"beta1": 0.91}))()())
+        agreement.check(case, small_problem(**right), case.setup(small_problem(**wrong))()())
 
 
 @pytest.mark.parametrize(
