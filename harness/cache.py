@@ -19,12 +19,13 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness import memory
 from harness.errors import UserError
 from harness.formats import Bytes, DatasetSpec, Decoded, decode, digest
 
@@ -60,6 +61,8 @@ class Dataset:
         One line where these may not be the official pixels.
     folder : Path
         The cache entry.
+    stamps : list
+        What :func:`stamps` says of it.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Dataset:
     source: str
     warning: str | None
     folder: Path
+    stamps: list[list[int]] = field(default_factory=list)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_from, (self.folder, self.source)
@@ -97,7 +101,9 @@ def open_cached(folder: Path) -> Dataset:
     """
     try:
         return _open(Path(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # bytes that are no array make NumPy raise nearly anything
+        if memory.ran_out(error):
+            raise
         raise UserError(f"the cache entry {folder} is missing or damaged; start again to have it rebuilt") from error
 
 
@@ -120,7 +126,7 @@ def from_files(spec: DatasetSpec, files: Sequence[Path]) -> Dataset:
     seen = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     key = hashlib.sha256("\n".join([spec.name, *(str(path) for path in files)]).encode()).hexdigest()[:16]
     record = cache_folder() / "sources" / f"{spec.name}-{key}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(Exception):  # whatever the record holds
         known = json.loads(record.read_text())
         if known["format"] == CACHE_FORMAT and known["files"] == seen:
             cached = intact(cache_folder() / known["entry"])
@@ -162,16 +168,17 @@ def store(spec: DatasetSpec, decoded: Decoded, source: str) -> Dataset:
             "sha256": decoded.sha256,
             "source": source,
             "warning": f"{spec.name}: {decoded.doubt} (fingerprint {fingerprint})" if decoded.doubt else None,
-            "stamps": _stamps(fresh),
+            "stamps": stamps(fresh),
         }
         _write_json(fresh / "meta.json", meta)
         try:
             fresh.rename(entry)
-        except OSError:  # there already, by another process or damaged: put the same bytes in its place, file by file
+        except OSError:  # there already, by another process, which may be at work on it; or damaged
             if not entry.is_dir():
                 raise
-            for file in (*ARRAYS, "meta.json"):
-                os.replace(fresh / file, entry / file)
+            if intact(entry, decoded.sha256) is None:  # put the right bytes in its place, file by file
+                for file in (*ARRAYS, "meta.json"):
+                    os.replace(fresh / file, entry / file)
     return replace(open_cached(entry), source=source)
 
 
@@ -181,17 +188,41 @@ def intact(entry: Path, sha256: str | None = None) -> Dataset | None:
     Its bytes are hashed only if their files were touched since they were written.
     """
     try:
-        dataset, meta, stamps = _open(entry), _meta(entry), _stamps(entry)
-    except (OSError, ValueError, KeyError, TypeError):
+        dataset, meta = _open(entry), _meta(entry)
+        if sha256 not in (None, meta["sha256"]):
+            return None
+        touched = dataset.stamps != meta["stamps"]
+    except Exception as error:  # as in open_cached
+        if memory.ran_out(error):
+            raise
         return None
-    if sha256 not in (None, meta["sha256"]):
-        return None
-    if stamps != meta["stamps"]:
+    if touched:
         if digest(dataset.X, dataset.y) != meta["sha256"]:
             return None
         with suppress(OSError):
-            _write_json(entry / "meta.json", {**meta, "stamps": stamps})
+            _write_json(entry / "meta.json", {**meta, "stamps": dataset.stamps})
     return dataset
+
+
+def require_unchanged(dataset: Dataset) -> None:
+    """Make sure that what was read from a data set was what its fingerprint says.
+
+    Raises
+    ------
+    UserError
+        Where somebody changed the cache entry since it was written.
+    """
+    try:
+        same = stamps(dataset.folder) == dataset.stamps
+    except OSError:
+        same = False
+    if not same or intact(dataset.folder) is None:
+        raise UserError(f"the cache entry {dataset.folder} was changed under way; start again to have it rebuilt")
+
+
+def stamps(entry: Path) -> list[list[int]]:
+    """Size in bytes and time of change of the arrays of an entry: as long as these stay, so do the arrays."""
+    return [[status.st_size, status.st_mtime_ns] for status in ((entry / file).stat() for file in ARRAYS)]
 
 
 @contextmanager
@@ -215,7 +246,7 @@ def workspace() -> Iterator[Path]:
 
 def _open(entry: Path) -> Dataset:
     """Memory-map a cache entry; raises whatever is wrong with it."""
-    meta = _meta(entry)
+    meta, as_of_now = _meta(entry), stamps(entry)
     X, y = (np.load(entry / file, mmap_mode="r", allow_pickle=False) for file in ARRAYS)
     shape = tuple(meta["image_shape"])
     if X.dtype != np.uint8 or y.dtype != np.uint8 or X.shape != (len(y), int(np.prod(shape))):
@@ -231,6 +262,7 @@ def _open(entry: Path) -> Dataset:
         source=meta["source"],
         warning=meta["warning"],
         folder=entry,
+        stamps=as_of_now,
     )
 
 
@@ -245,11 +277,6 @@ def _meta(entry: Path) -> dict[str, Any]:
     if meta["format"] != CACHE_FORMAT:
         raise ValueError(f"{entry}: of another version")
     return meta
-
-
-def _stamps(entry: Path) -> list[list[int]]:
-    """Look up size in bytes and time of change of the arrays of an entry."""
-    return [[status.st_size, status.st_mtime_ns] for status in ((entry / file).stat() for file in ARRAYS)]
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
@@ -15,6 +15,8 @@ from pydantic_core import PydanticCustomError
 from kernels.optimizers import Setting
 
 MAX_WIDTH = 65536  # units of a layer
+MAX_LAYERS = 64  # of layers given by their number
+DEFAULT_SHAPE = {"layers": 1, "units": 128}
 
 
 def number(value: object, interval: str) -> float:
@@ -55,14 +57,31 @@ def flag(value: object) -> bool:
 
 
 def widths(value: object) -> tuple[int, ...]:
-    """Check the units of each hidden layer; one number is one layer."""
-    layers = value if isinstance(value, list | tuple) else (value,)
+    """Check the units of each hidden layer; one number is one layer, a table stands for layers of equal width."""
+    layers = _equal_widths(value) if isinstance(value, Mapping) else value
+    layers = layers if isinstance(layers, list | tuple) else (layers,)
     for width in layers:
-        if isinstance(width, bool) or not isinstance(width, int) or not 1 <= width <= MAX_WIDTH:
+        if not _is_whole(width, 1, MAX_WIDTH):
             raise PydanticCustomError(
-                "widths", f"must be a list of whole numbers, one per hidden layer, each in [1, {MAX_WIDTH}]"
+                "widths",
+                f"must be a list of whole numbers, one per hidden layer, each in [1, {MAX_WIDTH}], "
+                f"or a table of layers, in [0, {MAX_LAYERS}], and units",
             )
     return tuple(layers)
+
+
+def _equal_widths(table: Mapping[str, object]) -> list[object]:
+    """Spell out a table such as ``{ layers = 2, units = 64 }``; None is no width, so a wrong table is refused."""
+    given = {**DEFAULT_SHAPE, **table}
+    layers, units = given["layers"], given["units"]
+    known = bool(table) and given.keys() == DEFAULT_SHAPE.keys()
+    if known and isinstance(layers, int) and _is_whole(layers, 0, MAX_LAYERS) and _is_whole(units, 1, MAX_WIDTH):
+        return [units] * layers
+    return [None]
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def number_in(interval: str) -> BeforeValidator:

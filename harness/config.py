@@ -14,7 +14,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from harness import checks
@@ -35,7 +43,7 @@ Place: TypeAlias = str | Callable[[str], str]  # where settings came from: one p
 class _Table(BaseModel):
     """A table of settings: frozen, and every key is known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -49,15 +57,19 @@ class DataSettings(_Table):
     """Which images are used, and how they are split and scaled."""
 
     split: Annotated[str, one_of("data.split", SPLITS)] = "80/10/10"
+    """Training, validation and test parts: of all images, or the published test set and 10% of the rest to validate."""
     split_seed: Annotated[int, whole_in("[0, 4294967296)")] = 0
+    """Which split is drawn."""
     limit: Annotated[Annotated[int, whole_in("[1, 1e9]")] | None, OR_NONE] = None
+    """Keep so many first images of the shuffled training part."""
     standardise: Annotated[bool, BeforeValidator(checks.flag)] = False
+    """Mean 0 and variance 1 per pixel instead of division by 255."""
 
 
 class _Choice(_Table):
     """A registered thing by name, with its own settings, all of them: defaults fill those not given."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
     _section: ClassVar[str]
     _registry: ClassVar[Mapping[str, Any]]
 
@@ -100,7 +112,9 @@ class OptimizerSettings(_Choice):
     _registry: ClassVar[Mapping[str, Any]] = OPTIMIZERS
 
     name: str = "adam"
+    """Optimizer."""
     lr: Annotated[float, number_in("(0, inf)")] = 0.001
+    """Learning rate."""
 
 
 class ScheduleSettings(_Choice):
@@ -110,57 +124,59 @@ class ScheduleSettings(_Choice):
     _registry: ClassVar[Mapping[str, Any]] = SCHEDULES
 
     name: str = "constant"
+    """Learning-rate schedule: what the learning rate is multiplied by in the course of a run."""
 
 
 CHOICES: dict[str, type[_Choice]] = {"optimizer": OptimizerSettings, "schedule": ScheduleSettings}
 _SECTIONS: dict[str, type[_Table]] = {"data": DataSettings, **CHOICES}
 
 
-class RunConfig(_Table):
-    """The settings of one run.
+def _smoothable(share: float, info: ValidationInfo) -> float:
+    """Check that the loss, if it is a known one, takes smoothed labels."""
+    loss = info.data.get("loss")
+    if share > 0 and loss is not None:
+        from kernels.losses import LOSSES
 
-    Attributes
-    ----------
-    dataset : str
-        One of ``DATASET_NAMES``.
-    data : DataSettings
-        ``split``, ``split_seed``, ``limit`` (first so many training images, or none), ``standardise``.
-    hidden : tuple of int
-        Units of each hidden layer; empty for none.
-    activation, init, loss : str
-        Names from the registries of ``kernels``.
-    batch_size, epochs : int
-        At least 1.
-    l2, dropout : float
-        Strength of the L2 penalty, at least 0; probability that a hidden unit is dropped, in [0, 1).
-    clip_norm : float or None
-        Largest global norm of the gradients.
-    optimizer : OptimizerSettings
-        ``name``, ``lr`` and the optimizer's own ``settings``.
-    schedule : ScheduleSettings
-        ``name`` and the schedule's own ``settings``.
-    engine, precision : str
-        ``numba`` or ``numpy``; ``float32`` or ``float64``.
-    seed : int
-        Seed of the run's random streams, in [0, 2^32).
-    """
+        if LOSSES[loss].make_smoothing is None:
+            takers = ", ".join(name for name in LOSSES if LOSSES[name].make_smoothing is not None)
+            raise PydanticCustomError("smoothing", f"must be 0 with the loss '{loss}'; smoothed labels suit: {takers}")
+    return share
+
+
+class RunConfig(_Table):
+    """The settings of one run; what each of them means stands below it, and in docs/settings.md."""
 
     dataset: Annotated[str, one_of("dataset", DATASET_NAMES)] = "fashion-mnist"
+    """Data set."""
     data: DataSettings = DataSettings()
     hidden: Annotated[tuple[int, ...], BeforeValidator(checks.widths)] = (128,)
+    """Units of each hidden layer, `[]` for none; one number is one layer; layers of equal width may be counted."""
     activation: Annotated[str, registered("activation", "kernels.activations", "ACTIVATIONS")] = "relu"
+    """Activation of the hidden layers."""
     init: Annotated[str, one_of("init", INITIALIZERS)] = "he"
+    """Initial weights."""
     loss: Annotated[str, registered("loss", "kernels.losses", "LOSSES")] = "cross_entropy"
+    """Loss."""
+    label_smoothing: Annotated[float, number_in("[0, 1)"), AfterValidator(_smoothable)] = 0.0
+    """Share of every label that training spreads over all classes; above 0 only with `cross_entropy`."""
     batch_size: Annotated[int, whole_in("[1, 1e9]")] = 64
+    """Images per mini-batch; the last one of an epoch may be short."""
     epochs: Annotated[int, whole_in("[1, 1e9]")] = 20
+    """Passes over the training images."""
     l2: Annotated[float, number_in("[0, inf)")] = 0.0
+    """Strength of the L2 penalty; the same strength acts more in smaller batches."""
     dropout: Annotated[float, number_in("[0, 1)")] = 0.0
+    """Probability that a hidden activation is dropped."""
     clip_norm: Annotated[Annotated[float, number_in("(0, inf)")] | None, OR_NONE] = None
+    """Largest norm of all gradients together."""
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     engine: Annotated[str, one_of("engine", ENGINES)] = "numba"
+    """Compiled kernels, or the readable reference."""
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "float32"
+    """Type of all arithmetic."""
     seed: Annotated[int, whole_in("[0, 4294967296)")] = 0
+    """Seed of the run's random streams."""
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], where: Place) -> RunConfig:

@@ -65,7 +65,7 @@ class Split:
     test: npt.NDArray[np.int64]
 
 
-def find(name: str, data_dir: Path | None = None) -> Dataset:
+def find(name: str, data_dir: Path | None = None, fetch: bool = True) -> Dataset:
     """Locate, verify, decode and cache a data set.
 
     The sources, in order: the folder `data_dir` or else ``ABLATION_BENCH_DATA``; the cache; system folders; download
@@ -77,6 +77,8 @@ def find(name: str, data_dir: Path | None = None) -> Dataset:
         A key of `DATASETS`.
     data_dir : Path, optional
         A folder that holds the published files, directly or in a subfolder called `name`.
+    fetch : bool
+        Whether it may come from elsewhere; if not, the first three sources are all.
 
     Returns
     -------
@@ -109,7 +111,8 @@ def find(name: str, data_dir: Path | None = None) -> Dataset:
     tried.append(f"cache {cache.cache_folder()}: {'damaged' if entry.exists() else 'not there'}")
 
     ways = [(place, partial(_from_system, spec, Path(place))) for place in spec.system_folders]
-    ways += [(way, partial(_from_remote, spec, way, fetch)) for way, fetch in remote(spec)]
+    if fetch:
+        ways += [(way, partial(_from_remote, spec, way, get)) for way, get in remote(spec)]
     for way, get in ways:
         dataset = _attempt(way, get, tried)
         if dataset is not None:

@@ -7,14 +7,18 @@ The engines compute the statistics (``kernels.statistics``); here they get their
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
 from harness.network import Array
 from kernels.model import LayerStatistics, histogram_edges
 
+KINDS = ("weight", "gradient", "activation")  # of histograms
 INSPECTED_ROWS = 1024  # training images, the same for all runs of a split, on which layers are inspected
+
+Histograms: TypeAlias = dict[str, list[list[int]]]  # of one epoch: counts by kind and layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +58,26 @@ def layer_scalars(layers: Sequence[LayerStatistics]) -> dict[str, float]:
     return scalars
 
 
-def layer_histograms(layers: Sequence[LayerStatistics]) -> dict[str, list[list[int]]]:
-    """One epoch's histograms: counts by kind (``weight``, ``gradient``, ``activation``) and layer."""
+def layer_histograms(layers: Sequence[LayerStatistics]) -> Histograms:
+    """One epoch's histograms."""
     return {
         "weight": [layer.weight.histogram.tolist() for layer in layers],
         "gradient": [layer.gradient.histogram.tolist() for layer in layers],
         "activation": [layer.activation.histogram.tolist() for layer in layers if layer.activation is not None],
     }
+
+
+def past_histograms(statistics: Statistics, epoch: int) -> Histograms:
+    """The same of an epoch gone by, from 1."""
+    return {kind: getattr(statistics, f"{kind}_histogram")[epoch - 1].tolist() for kind in KINDS}
+
+
+def join(before: Statistics | None, after: Statistics) -> Statistics:
+    """Statistics of further epochs put behind those of earlier ones."""
+    if before is None:
+        return after
+    names = [f"{kind}_histogram" for kind in KINDS]
+    return replace(after, **{name: np.concatenate([getattr(before, name), getattr(after, name)]) for name in names})
 
 
 def collect(epochs: Sequence[Sequence[LayerStatistics]]) -> Statistics:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,9 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.locks import sweep_locks
 
 TEMPORARY_PREFIX = ".tmp-"
 STALE_SECONDS = 24 * 3600  # temporary files of killed processes are swept after a day
+TRIES = 10  # where another process that begins or ends takes away what is needed
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # Linux
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -64,10 +69,7 @@ def require_writable(option: str, *folders: Path) -> None:
     try:
         for folder in folders:
             made += [each for each in (folder, *folder.parents) if not each.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
-            probe = _beside(folder / "probe")
-            probe.write_bytes(b"")
-            probe.unlink()
+            _probe(folder)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
@@ -80,11 +82,12 @@ def require_writable(option: str, *folders: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files and folders that killed processes left behind, a day old or older."""
+    """Remove what killed processes left behind: temporary files and folders, a day old or older, and locks."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
         with suppress(OSError):  # another process swept it
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            if abs(time.time() - path.stat().st_mtime) > STALE_SECONDS:  # of the future: the clock was wrong then
                 _remove(path)
+    sweep_locks(folder)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
@@ -97,8 +100,23 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:12]}")
 
 
+def _probe(folder: Path) -> None:
+    """Write into a folder, which is made, and take that back."""
+    for _ in range(TRIES):
+        with suppress(FileNotFoundError):  # another command, which asked the same, takes its folder back
+            return _write_and_remove(folder)
+    return _write_and_remove(folder)
+
+
+def _write_and_remove(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = _beside(folder / "probe")
+    probe.write_bytes(b"")
+    probe.unlink()
+
+
 def _put(folder: Path, path: Path) -> None:
-    """Rename a folder into place; what another process or an earlier command put there goes first."""
+    """Rename a folder into place; what another process or an earlier command put there goes."""
     while True:
         try:
             os.rename(folder, path)
@@ -106,10 +124,24 @@ def _put(folder: Path, path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
                 raise
-        old = _beside(path)
+        if _exchange(folder, path):
+            _remove(folder)
+            return
+        old = _beside(path)  # for a moment nothing is in place
         with suppress(FileNotFoundError):  # another process was faster
             os.rename(path, old)
             _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names at once, where system and file system can, so that nobody ever finds one missing."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):  # another C library
+        return False
+    return int(rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)) == 0
 
 
 def _remove(path: Path) -> None:

@@ -26,11 +26,14 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Nested settings ``below`` overlaid with those of ``above``, as a new table.
 
     Tables merge key by key. An optimizer or a schedule with another name than the one below brings its own settings:
-    of those below only the learning rate stays.
+    of those below only the learning rate stays. Over hidden layers of equal width, their number or their width alone
+    may be laid.
     """
     merged = dict(below)
     for key, value in above.items():
         old = below.get(key)
+        if key == "hidden" and isinstance(value, Mapping):
+            old = _shape(old)
         if isinstance(value, Mapping) and isinstance(old, Mapping):
             if key in CHOICES and "name" in value:
                 default = CHOICES[key].model_fields["name"].default
@@ -39,6 +42,14 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
             value = {**old, **value}
         merged[key] = value
     return merged
+
+
+def _shape(hidden: object) -> object:
+    """Number and width of hidden layers that are equally wide; anything else as it is."""
+    layers = hidden if isinstance(hidden, list) else [hidden]
+    if layers and all(type(width) is int and width == layers[0] for width in layers):
+        return {"layers": len(layers), "units": layers[0]}
+    return hidden
 
 
 def assign(settings: dict[str, Any], dotted_key: str, value: object) -> None:
@@ -60,7 +71,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     return table
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
+def parse_assignment(text: str, option: str = "--set") -> tuple[str, Any]:
     """Key and value of ``key=value``; the value is TOML, or a bare word, which is a string.
 
     Raises
@@ -70,13 +81,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """
     key, equals, given = (part.strip() for part in text.partition("="))
     if not (equals and key and given and all(key.split("."))):
-        raise UserError(f"--set {show(text)}: must read key=value, such as optimizer.lr=0.01")
+        raise UserError(f"{option} {show(text)}: must read key=value, such as optimizer.lr=0.01")
     try:
         parsed = parse_toml(f"value = {given}")
     except ValueError:
         parsed = {"value": given} if _BARE_WORD.fullmatch(given) else {}
     if set(parsed) != {"value"}:
         raise UserError(
-            f'--set {show(text)}: {show(given)} is neither a TOML value (0.01, true, [128, 64], "text") nor one word'
+            f'{option} {show(text)}: {show(given)} is neither a TOML value (0.01, true, [128, 64], "text") nor one word'
         )
     return key, parsed["value"]

@@ -1,17 +1,17 @@
-"""One run: train a network as a configuration says, and measure it.
+"""One run: train a network as a configuration says, measure it, and go on where an earlier attempt was broken off.
 
-Only the call that trains an epoch stands between the clocks; evaluation and compiling are timed apart, looking into
-the layers is not timed.
+Only the call that trains an epoch stands between the clocks; evaluating, with the look into the layers, and compiling
+are timed apart.
 Storing, scheduling and showing are left to others. Shapes: X (N, n_in) uint8, y (N,); a split names rows of X.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,53 +19,24 @@ import numpy as np
 from harness.cache import Dataset
 from harness.config import RunConfig
 from harness.data import Split
-from harness.diagnostics import INSPECTED_ROWS, Statistics, collect, layer_scalars
+from harness.diagnostics import (
+    INSPECTED_ROWS,
+    Histograms,
+    Statistics,
+    collect,
+    join,
+    layer_histograms,
+    layer_scalars,
+    past_histograms,
+)
+from harness.measure import confusion_of, figures, score, surest_errors
 from harness.memory import peak_bytes, reset_peak
-from harness.metrics import accuracy, confusion_matrix, macro
-from harness.network import Array, Weights, initial_weights, stream
-from kernels.model import Evaluation, LayerStatistics, Model
+from harness.network import Array, initial_weights, stream
+from harness.result import Measured, Progress, Record, RunResult, Snapshot
+from kernels.model import LayerStatistics, Model
 from kernels.schedules import learning_rates
 
-Record = dict[str, Any]
-SUREST_ERRORS = 32
 ENGINE_MODULES = {"numba": "kernels.engine", "numpy": "kernels.reference"}
-
-
-@dataclass
-class RunResult:
-    """What a run gave.
-
-    Attributes
-    ----------
-    status : str
-        ``done``, or ``diverged`` when a loss stopped being finite.
-    reason : str
-        Where it diverged; empty when done.
-    history : list of dict
-        A record per epoch: losses and accuracies in [0, 1], learning rate of the last step, penalty, cumulative
-        train_seconds, and what :func:`harness.diagnostics.layer_scalars` gives per layer (from 1).
-    metrics : dict of str to float
-        Final figures; NaN where a diverged run has none.
-    confusion, val_confusion : ndarray (classes, classes)
-        Test and validation images by true class (row) and predicted class (column).
-    surest_errors : ndarray (k, 4)
-        The misclassified test images that the network was surest of, the surest first: row of X, true class, predicted
-        class, probability of the predicted class.
-    statistics : Statistics
-        Histograms of weights, gradients and activations of each layer after each epoch.
-    weights : list of (W, b)
-        After the last epoch.
-    """
-
-    status: str
-    reason: str
-    history: list[Record]
-    metrics: dict[str, float]
-    confusion: Array
-    val_confusion: Array
-    surest_errors: Array
-    statistics: Statistics = field(repr=False)
-    weights: Weights = field(repr=False)
 
 
 def make_engine(config: RunConfig, dataset: Dataset, split: Split) -> Any:
@@ -79,6 +50,7 @@ def make_engine(config: RunConfig, dataset: Dataset, split: Split) -> Any:
         optimizer=config.optimizer.name,
         settings=config.optimizer.settings,
         l2=config.l2,
+        label_smoothing=config.label_smoothing,
         dropout=config.dropout,
         clip_norm=config.clip_norm,
     )
@@ -108,7 +80,8 @@ def input_scaling(dataset: Dataset, split: Split, standardise: bool) -> tuple[Ar
 
 def train(
     config: RunConfig, dataset: Dataset, split: Split, on_epoch: Callable[[Record], None] | None = None,
-    on_layers: Callable[[Sequence[LayerStatistics]], None] | None = None,
+    on_histograms: Callable[[Histograms], None] | None = None, progress: Progress | None = None,
+    on_progress: Callable[[int, Callable[[], Progress]], None] | None = None,
 ) -> RunResult:  # fmt: skip
     """Train and measure one run.
 
@@ -119,9 +92,14 @@ def train(
     dataset, split
         Data and the rows of its parts.
     on_epoch : callable, optional
-        Called with each epoch's record as soon as it exists.
-    on_layers : callable, optional
+        Called with each epoch's record as soon as it exists; with those of a run that goes on first.
+    on_histograms : callable, optional
         Called before that with what the epoch left in the layers.
+    progress : Progress, optional
+        Goes on from there, to the same result but for times and memory.
+    on_progress : callable, optional
+        Called after every epoch but the last one, with the number of epochs done and a function that copies what it
+        takes to go on from here: to be called where that is to be kept.
 
     Returns
     -------
@@ -137,13 +115,33 @@ def train(
     engine.train_epoch(X, y, nothing, batch_size, np.empty(0))  # compiles, or loads compiled code
     engine.evaluate(X, y, nothing)
     engine.inspect(X, y, split.train[:1])
-    compile_seconds = time.perf_counter() - start
+    totals = {"resumed": 0, "eval_seconds": 0.0, "compile_seconds": time.perf_counter() - start, "peak_memory_bytes": 0}
+
+    def tell(record: Record, histograms: Callable[[], Histograms]) -> None:
+        if on_histograms is not None:
+            on_histograms(histograms())
+        if on_epoch is not None:
+            on_epoch(record)
 
     history: list[Record] = []
+    past: Statistics | None = None
+    best: Snapshot | None = None
+    if progress is not None:
+        engine.restore(progress.state)
+        history, past, best = list(progress.history), progress.statistics, progress.best
+        totals = {name: value + progress.totals[name] for name, value in totals.items()}
+        totals["resumed"] += 1
+        for record in history:
+            tell(record, functools.partial(past_histograms, past, record["epoch"]))
+    train_seconds = history[-1]["train_seconds"] if history else 0.0
     inspections: list[list[LayerStatistics]] = []
-    train_seconds = eval_seconds = 0.0
+
+    def take() -> Progress:
+        assert best is not None
+        return Progress(engine.state(), list(history), join(past, collect(inspections)), best, _with_peak(totals))
+
     status, reason = "done", ""
-    for epoch in range(config.epochs):
+    for epoch in range(len(history), config.epochs):
         order = np.random.default_rng(stream(config.seed, "order", epoch)).permutation(split.train)
         dropout_seed = int(stream(config.seed, "dropout", epoch).generate_state(1, np.uint64)[0])
         lr = learning_rates(config.schedule.name, config.optimizer.lr, config.schedule.settings,
@@ -153,8 +151,8 @@ def train(
         end = time.perf_counter()
         train_seconds += end - start
         val = engine.evaluate(X, y, split.val)
-        val_loss, val_accuracy = _score(val, y[split.val])
-        inspections.append(engine.inspect(X, y, split.train[:INSPECTED_ROWS]))
+        val_loss, val_accuracy = score(val, y[split.val])
+        layers = engine.inspect(X, y, split.train[:INSPECTED_ROWS])
         record = {
             "epoch": epoch + 1,
             "train_loss": result.loss,
@@ -162,86 +160,65 @@ def train(
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "lr": float(lr[-1]),
-            "penalty": _penalty(config, inspections[-1]),
+            "penalty": _penalty(config, layers),
             "train_seconds": train_seconds,
-            **layer_scalars(inspections[-1]),
+            **layer_scalars(layers),
         }
-        eval_seconds += time.perf_counter() - end
+        finite = result.finite and math.isfinite(val_loss)
+        if finite and (best is None or val_accuracy > history[best.epoch - 1]["val_accuracy"]):
+            best = Snapshot(epoch + 1, engine.weights(), confusion_of(val, y[split.val]))
+        totals["eval_seconds"] += time.perf_counter() - end
         history.append(record)
-        if on_layers is not None:
-            on_layers(inspections[-1])
-        if on_epoch is not None:
-            on_epoch(record)
-        if not (result.finite and math.isfinite(val_loss)):
+        inspections.append(layers)
+        tell(record, functools.partial(layer_histograms, layers))
+        if not finite:
             where = "training" if not result.finite else "validation"
             status, reason = "diverged", f"the {where} loss was not finite in epoch {epoch + 1}"
             break
-    timings = {"train_seconds": train_seconds, "eval_seconds": eval_seconds, "compile_seconds": compile_seconds}
-    val_confusion = confusion_matrix(y[split.val], val.predictions, len(dataset.class_names))
-    return _finish(
-        engine, dataset, split, y, history, timings, status, reason, val_confusion, collect(inspections)
-    )  # fmt: skip
+        if on_progress is not None and epoch + 1 < config.epochs:
+            on_progress(epoch + 1, take)
 
-
-def _finish(
-    engine: Any, dataset: Dataset, split: Split, y: Array, history: list[Record], timings: dict[str, float],
-    status: str, reason: str, val_confusion: Array, statistics: Statistics,
-) -> RunResult:  # fmt: skip
-    """Measure the trained network on the test and the training split."""
-    n_classes, nan = len(dataset.class_names), float("nan")
     start = time.perf_counter()
-    test = engine.evaluate(dataset.X, y, split.test)
-    test_loss, test_accuracy = _score(test, y[split.test])
-    train_loss, train_accuracy = _score(engine.evaluate(dataset.X, y, split.train), y[split.train])
-    timings["eval_seconds"] += time.perf_counter() - start
-    confusion = confusion_matrix(y[split.test], test.predictions, n_classes)
-    precision, recall, f1 = macro(confusion)
-    done = status == "done"
-    best = max(history, key=lambda record: _or_minus_infinity(record["val_accuracy"]))
-    metrics = {
-        "test_accuracy": accuracy(confusion) if done else nan,
-        "test_loss": test_loss if done else nan,
-        "test_precision_macro": precision if done else nan,
-        "test_recall_macro": recall if done else nan,
-        "test_f1_macro": f1 if done else nan,
-        "val_accuracy": history[-1]["val_accuracy"] if done else nan,
-        "best_val_accuracy": best["val_accuracy"] if done else nan,
-        "best_val_epoch": best["epoch"] if done else nan,
-        "train_accuracy": train_accuracy if done else nan,
-        "train_loss": train_loss if done else nan,
+    final = Snapshot(len(history), engine.weights(), confusion_of(val, y[split.val]))
+    last = _measured(engine, dataset, split, y, final, history, status == "done")
+    if best is None or best.epoch == last.epoch:
+        chosen = last
+    else:
+        engine.set_weights(best.weights)
+        chosen = _measured(engine, dataset, split, y, best, history, status == "done")
+    totals["eval_seconds"] += time.perf_counter() - start
+    run_totals = {
+        "best_val_accuracy": chosen.metrics["val_accuracy"],
+        "best_val_epoch": chosen.epoch if status == "done" else math.nan,
         "epochs_done": len(history),
-        "train_seconds": timings["train_seconds"],
-        "seconds_per_epoch": timings["train_seconds"] / len(history),
-        "eval_seconds": timings["eval_seconds"],
-        "compile_seconds": timings["compile_seconds"],
-        "peak_memory_bytes": peak_bytes(),
+        "train_seconds": train_seconds,
+        "seconds_per_epoch": train_seconds / len(history),
+        **_with_peak(totals),
     }
-    assert not done or test_accuracy == metrics["test_accuracy"]
-    errors = _surest_errors(test, split.test, y)
-    return RunResult(
-        status, reason, history, metrics, confusion, val_confusion, errors, statistics, engine.weights()
-    )  # fmt: skip
+    return RunResult(status, reason, history, run_totals, join(past, collect(inspections)), last, chosen)
 
 
-def _surest_errors(test: Evaluation, rows: Array, y: Array) -> Array:
-    """The SUREST_ERRORS wrong predictions of highest probability, as the attribute of RunResult."""
-    wrong = np.flatnonzero(test.predictions != y[rows])
-    with np.errstate(invalid="ignore", over="ignore"):
-        shifted = test.logits[wrong].astype(np.float64)
-        shifted -= shifted.max(axis=1, keepdims=True, initial=-np.inf)
-        probability = 1 / np.exp(shifted).sum(axis=1)  # of the largest logit, whose shifted value is 0
-    first = np.argsort(-np.nan_to_num(probability), kind="stable")[:SUREST_ERRORS]
-    chosen = wrong[first]
-    return np.stack([rows[chosen], y[rows[chosen]], test.predictions[chosen], probability[first]], axis=1)
+def _measured(
+    engine: Any, dataset: Dataset, split: Split, y: Array, snapshot: Snapshot, history: Sequence[Record], done: bool
+) -> Measured:
+    """Measure the engine's network, a snapshot, on the test images; after the last epoch on the training images too."""
+    test = engine.evaluate(dataset.X, y, split.test)
+    confusion, nan = confusion_of(test, y[split.test]), math.nan
+    metrics = figures("test", test, confusion)
+    metrics |= {name: history[snapshot.epoch - 1][name] for name in ("val_accuracy", "val_loss")}
+    train_loss, train_accuracy = nan, nan
+    if snapshot.epoch == len(history):
+        train_loss, train_accuracy = score(engine.evaluate(dataset.X, y, split.train), y[split.train])
+    metrics |= {"train_accuracy": train_accuracy, "train_loss": train_loss}
+    if not done:
+        metrics = dict.fromkeys(metrics, nan)
+    errors = surest_errors(test, split.test, y)
+    return Measured(snapshot.epoch, snapshot.weights, metrics, confusion, snapshot.val_confusion, errors)
 
 
-def _score(evaluation: Evaluation, labels: Array) -> tuple[float, float]:
-    """Mean loss and share of right predictions."""
-    return evaluation.loss, float(np.mean(evaluation.predictions == labels)) if len(labels) else float("nan")
-
-
-def _or_minus_infinity(value: float) -> float:
-    return value if math.isfinite(value) else -math.inf
+def _with_peak(totals: dict[str, float]) -> dict[str, float]:
+    """The totals with the largest memory so far, which no later piece of a run makes smaller."""
+    return {**totals, "peak_memory_bytes": max(totals["peak_memory_bytes"], peak_bytes())}
 
 
 def _penalty(config: RunConfig, layers: Sequence[LayerStatistics]) -> float:

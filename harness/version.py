@@ -11,7 +11,7 @@ from harness.config import RunConfig
 # The one place that names what a result depends on. Compiling, scheduling and showing are not among them.
 COMPUTING_MODULES = (
     *("kernels/**/*.py", "harness/trainer.py", "harness/network.py", "harness/metrics.py"),
-    "harness/diagnostics.py",
+    *("harness/diagnostics.py", "harness/measure.py"),
     *("harness/data.py", "harness/cache.py", "harness/formats.py", "harness/idx.py", "harness/cifar.py"),
 )
 

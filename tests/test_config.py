@@ -14,7 +14,7 @@ from harness.config import DATASET_NAMES, RunConfig, nest, setting_keys
 from harness.errors import UserError, nearest, show, unknown
 from kernels.activations import ACTIVATIONS
 from kernels.initializers import INITIALIZERS
-from kernels.losses import LOSSES
+from kernels.losses import LOSSES, Loss
 from kernels.optimizers import OPTIMIZERS
 from kernels.schedules import SCHEDULES
 
@@ -37,6 +37,7 @@ def test_no_settings_give_the_documented_defaults():
         "activation": "relu",
         "init": "he",
         "loss": "cross_entropy",
+        "label_smoothing": 0.0,
         "batch_size": 64,
         "epochs": 20,
         "l2": 0.0,
@@ -85,9 +86,15 @@ def test_every_registered_name_is_allowed(key, registry):
         ({"hidden": 64}, "hidden", [64]),
         ({"hidden": []}, "hidden", []),
         ({"hidden": [1, 65536]}, "hidden", [1, 65536]),
+        ({"hidden": {"layers": 3, "units": 8}}, "hidden", [8, 8, 8]),
+        ({"hidden.layers": 2}, "hidden", [128, 128]),
+        ({"hidden.units": 8}, "hidden", [8]),
+        ({"hidden.layers": 0}, "hidden", []),
         ({"l2": 1}, "l2", 1.0),
         ({"l2": -0.0}, "l2", 0.0),
         ({"dropout": 0.5}, "dropout", 0.5),
+        ({"label_smoothing": 0.1}, "label_smoothing", 0.1),
+        ({"label_smoothing": 0, "loss": "mse"}, "label_smoothing", 0.0),
         ({"clip_norm": 3}, "clip_norm", 3.0),
         ({"clip_norm": "none"}, "clip_norm", None),
         ({"data": {"limit": 1}}, "data.limit", 1),
@@ -122,6 +129,8 @@ def test_learning_rate_outside_its_interval_is_named_with_place_and_interval(val
         ("l2", [-1e-9, float("nan"), float("inf"), 10**400], "must lie in [0, inf)"),
         ("l2", ["0.1", True, [0.1]], "must be a number in [0, inf)"),
         ("dropout", [1, -0.1, float("nan")], "must lie in [0, 1)"),
+        ("label_smoothing", [1, -0.1, float("nan")], "must lie in [0, 1)"),
+        ("label_smoothing", ["0.1", True, None], "must be a number in [0, 1)"),
         ("clip_norm", [0, -1.0, float("inf")], "must lie in (0, inf)"),
         ("clip_norm", ["1", True], "must be a number in (0, inf)"),
         ("data.limit", [0, -1], "must lie in [1, 1e9]"),
@@ -129,6 +138,8 @@ def test_learning_rate_outside_its_interval_is_named_with_place_and_interval(val
         ("data.split_seed", [-1, 2**32], "must lie in [0, 4294967296)"),
         ("data.standardise", [1, 0, "true", None], "must be true or false"),
         ("hidden", [0, [0], [65537], [64.0], ["64"], [True], [[64]], "64", 1.5, None, {}], "each in [1, 65536]"),
+        ("hidden", [{"layers": 65}, {"layers": True}, {"layers": 1.0}], "a table of layers, in [0, 64], and units"),
+        ("hidden", [{"units": 0}, {"layers": 0, "units": 0}, {"depth": 3}, {"units": [3]}], "a table of layers"),
         ("seed", [-1, 2**32], "must lie in [0, 4294967296)"),
         ("seed", [0.0, "0", True], "must be a whole number"),
         ("optimizer.beta1", [1, -0.1, float("nan")], "must lie in [0, 1)"),
@@ -201,6 +212,17 @@ def test_setting_of_another_optimizer_is_answered_with_those_of_this_one():
     message = complaint(make, optimizer={"beta_1": 0.9})
     assert message.startswith(
         "unknown adam setting 'optimizer.beta_1' in my.toml, base (did you mean 'optimizer.beta1'?)"
+    )
+
+
+@pytest.mark.parametrize("loss", ["mse", "mse_on_logits", "own"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_smoothed_labels_are_refused_with_a_loss_that_takes_none(loss, reverse, monkeypatch):
+    monkeypatch.setitem(LOSSES, "own", Loss("own", kernel=lambda logits, labels, dlogits: 0.0))
+    settings = {"loss": loss, "label_smoothing": 0.1}
+    message = complaint(make, dict(reversed(settings.items())) if reverse else settings)
+    assert message == (
+        f"my.toml, base: label_smoothing = 0.1: must be 0 with the loss '{loss}'; smoothed labels suit: cross_entropy"
     )
 
 
@@ -281,6 +303,7 @@ def test_hash_differs_for_every_setting_and_every_extra():
         {"epochs": 21},
         {"l2": 1e-300},
         {"dropout": 0.1},
+        {"label_smoothing": 0.1},
         {"clip_norm": 1.0},
         {"optimizer.name": "sgd"},
         {"optimizer.lr": 0.0010000000000000002},

@@ -1,16 +1,11 @@
-"""Initial weights that depend on the seed alone, and model files that others can read."""
+"""Initial weights that depend on the seed alone."""
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import load_file
 
-from harness.errors import UserError
-from harness.network import initial_weights, save_model, stream
+from harness.network import initial_weights, stream
 from kernels.initializers import INITIALIZERS
 
 
@@ -58,30 +53,3 @@ def test_a_layer_starts_the_same_in_networks_of_any_depth():
 def test_single_precision_starts_from_the_rounded_numbers_of_double_precision():
     single, double = (initial_weights((11, 7), "he", 1, dtype)[0][0] for dtype in (np.float32, np.float64))
     assert np.array_equal(single, double.astype(np.float32))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_model_file_reads_back_as_linear_layers_of_a_sequential(tmp_path, dtype):
-    weights = [(W, np.arange(len(W[0]), dtype=dtype)) for W, _ in initial_weights((5, 4, 3), "he", 0, dtype)]
-    save_model(tmp_path / "model.safetensors", weights, {"config": {"hidden": [4]}, "run_id": "ä"})
-    tensors = load_file(tmp_path / "model.safetensors")
-    assert set(tensors) == {"0.weight", "0.bias", "2.weight", "2.bias"}
-    for i, (W, b) in enumerate(weights):
-        assert tensors[f"{2 * i}.weight"].dtype == dtype
-        assert np.array_equal(tensors[f"{2 * i}.weight"], W.T)
-        assert np.array_equal(tensors[f"{2 * i}.bias"], b)
-    with safe_open(tmp_path / "model.safetensors", "numpy") as file:
-        assert json.loads(file.metadata()["ablation-bench"]) == {"config": {"hidden": [4]}, "run_id": "ä"}
-
-
-def test_the_same_model_is_the_same_bytes(tmp_path):
-    weights = initial_weights((5, 4, 3), "he", 0, np.float32)
-    for name, metadata in (("a", {"x": 1, "y": 2}), ("b", {"y": 2, "x": 1})):
-        save_model(tmp_path / name, weights, metadata)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_a_model_that_cannot_be_written_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"^cannot write .*model"):
-        save_model(tmp_path / "file" / "model", initial_weights((2, 2), "he", 0, np.float32), {})

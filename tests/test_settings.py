@@ -88,3 +88,20 @@ def test_malformed_assignment_is_quoted_with_what_is_expected(text):
     message = complaint(parse_assignment, text)
     assert message.startswith(f"--set {show(text)}: ")
     assert "key=value" in message or "neither a TOML value" in message
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "merged"),
+    [
+        ([8, 8], {"layers": 3}, {"layers": 3, "units": 8}),
+        ([8, 8], {"units": 3}, {"layers": 2, "units": 3}),
+        (8, {"layers": 3}, {"layers": 3, "units": 8}),
+        ({"units": 8}, {"layers": 3}, {"layers": 3, "units": 8}),
+        ([8, 4], {"layers": 3}, {"layers": 3}),
+        ([], {"layers": 3}, {"layers": 3}),
+        ({"layers": 2, "units": 8}, [4], [4]),
+    ],
+)
+def test_a_number_of_layers_lies_over_their_width_and_the_other_way_round(below, above, merged):
+    assert merge({"hidden": below}, {"hidden": above}) == {"hidden": merged}
+    assert merge({}, {"hidden": above}) == {"hidden": above}

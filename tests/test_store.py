@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
 
 import numpy as np
@@ -13,9 +14,19 @@ import pytest
 from harness.config import RunConfig
 from harness.diagnostics import Statistics
 from harness.errors import UserError
+from harness.modelfile import load_model
 from harness.network import initial_weights
-from harness.store import FORMAT, SEALED, load_run, load_statistics, save_run
-from harness.trainer import RunResult
+from harness.result import Measured, RunResult
+from harness.store import (
+    FORMAT,
+    MEASURED,
+    SEALED,
+    adopt_run,
+    load_run,
+    load_statistics,
+    read_files,
+    save_run,
+)
 
 CONFIG = RunConfig.from_settings({"hidden": [4], "optimizer": {"name": "momentum", "lr": 0.1}, "seed": 3}, "a test")
 CIRCUMSTANCES = {"jobs": 2, "data_fingerprint": "0123", "code_version": "4567"}
@@ -28,6 +39,17 @@ STATISTICS = Statistics(
 )
 
 
+def measured(epoch: int, **changes) -> Measured:
+    given = {
+        "metrics": {"test_accuracy": 2 / 3 / epoch, "test_loss": math.inf, "test_f1_macro": math.nan},
+        "confusion": np.arange(9).reshape(3, 3) * epoch,
+        "val_confusion": np.eye(3, dtype=np.int64),
+        "surest_errors": np.array([[5.0, 1.0, 2.0, 0.9]]),
+        "weights": initial_weights((5, 4, 3), "he", epoch, np.float32),
+    }
+    return Measured(epoch, **{**given, **changes})
+
+
 def result(**changes) -> RunResult:
     history = [
         {"epoch": 1, "train_loss": 0.1 + 0.2, "val_accuracy": 1 / 3, "lr": 1e-300, "grad_norm_1": 5e-324},
@@ -37,12 +59,10 @@ def result(**changes) -> RunResult:
         "status": "done",
         "reason": "",
         "history": history,
-        "metrics": {"test_accuracy": 2 / 3, "test_loss": math.inf, "test_f1_macro": math.nan, "epochs_done": 2},
-        "confusion": np.arange(9).reshape(3, 3),
-        "val_confusion": np.eye(3, dtype=np.int64),
+        "totals": {"best_val_epoch": 1, "epochs_done": 2},
         "statistics": STATISTICS,
-        "surest_errors": np.array([[5.0, 1.0, 2.0, 0.9]]),
-        "weights": initial_weights((5, 4, 3), "he", 0, np.float32),
+        "last": measured(2),
+        "best": measured(1),
     }
     return RunResult(**{**given, **changes})
 
@@ -54,19 +74,48 @@ def saved(tmp_path):
 
 
 def test_every_figure_comes_back_as_it_was(saved):
-    run = load_run(saved, "abc")
-    assert repr(run.history) == repr(result().history)
-    row = {"run_id": "abc", "status": "done", "reason": "", **CIRCUMSTANCES, **CONFIG.flat(), **result().metrics}
-    assert repr(sorted(run.row.items())) == repr(sorted(row.items()))
+    for select in ("last", "best"):
+        run = load_run(saved, "abc", select)
+        assert repr(run.history) == repr(result().history)
+        row = {"run_id": "abc", "status": "done", "reason": "", **CIRCUMSTANCES, **CONFIG.flat(), **result().totals}
+        row |= {"select": select, **getattr(result(), select).metrics}
+        assert repr(sorted(run.row.items())) == repr(sorted(row.items()))
 
 
-def test_arrays_come_back_and_pictures_are_small(saved):
-    arrays = load_run(saved, "abc").arrays()
-    assert np.array_equal(arrays["confusion"], result().confusion)
-    assert np.array_equal(arrays["val_confusion"], result().val_confusion)
-    assert np.array_equal(arrays["surest_errors"], result().surest_errors)
+@pytest.mark.parametrize("select", ["last", "best"])
+def test_arrays_come_back_and_pictures_are_small(saved, select):
+    arrays, given = load_run(saved, "abc", select).arrays(), getattr(result(), select)
+    assert np.array_equal(arrays["confusion"], given.confusion)
+    assert np.array_equal(arrays["val_confusion"], given.val_confusion)
+    assert np.array_equal(arrays["surest_errors"], given.surest_errors)
     assert arrays["first_layer"].dtype == np.float16
-    np.testing.assert_allclose(arrays["first_layer"], result().weights[0][0], rtol=1e-3)
+    np.testing.assert_allclose(arrays["first_layer"], given.weights[0][0], rtol=1e-3)
+
+
+def test_both_networks_come_back_with_their_figures(saved):
+    for select in ("last", "best"):
+        model, given = load_model(saved / "abc" / select / "model.safetensors"), getattr(result(), select)
+        assert (model.config, model.epoch, model.run_id) == (CONFIG, given.epoch, "abc")
+        assert repr(sorted(model.metrics.items())) == repr(sorted(given.metrics.items()))
+        for (W, b), (V, c) in zip(model.weights, given.weights, strict=True):
+            assert np.array_equal(W, V)
+            assert np.array_equal(b, c)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_where_the_last_epoch_is_the_best_its_files_have_two_names(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise OSError("no such thing here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    only = measured(2)
+    save_run(tmp_path, "abc", CONFIG, result(last=only, best=only), CIRCUMSTANCES)
+    assert load_run(tmp_path, "abc", "best").row["test_accuracy"] == 1 / 3
+    for name in MEASURED:
+        last, best = (tmp_path / "abc" / select / name for select in ("last", "best"))
+        assert last.samefile(best) == links
+        assert last.read_bytes() == best.read_bytes()
 
 
 def test_one_array_comes_back_alone(saved):
@@ -88,12 +137,13 @@ def test_histograms_come_back_as_they_were(tmp_path, hidden_layers):
 def test_objects_are_never_unpickled(saved):
     arrays = {**vars(STATISTICS), "weight_histogram": np.array([print], dtype=object)}
     np.savez(saved / "abc" / "statistics.npz", **arrays)
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(UserError, match=r"statistics\.npz was removed or damaged"):
         load_statistics(saved / "abc")
 
 
 def test_a_folder_holds_these_files_and_nothing_else(saved):
-    assert sorted(path.name for path in (saved / "abc").iterdir()) == sorted(NAMES)
+    files = [path for path in (saved / "abc").rglob("*") if path.is_file()]
+    assert sorted(path.relative_to(saved / "abc").as_posix() for path in files) == sorted(NAMES)
     assert [path.name for path in saved.iterdir()] == ["abc"]
 
 
@@ -103,7 +153,7 @@ def test_the_record_is_json_that_everybody_reads(saved):
 
     record = json.loads((saved / "abc" / "result.json").read_text(), parse_constant=refuse)
     assert record["config"]["optimizer"] == {"name": "momentum", "lr": 0.1, "mu": 0.9}
-    assert record["metrics"]["test_f1_macro"] == "nan"
+    assert record["best"]["test_f1_macro"] == "nan"
 
 
 def test_the_same_run_gives_the_same_files(saved, tmp_path):
@@ -115,7 +165,8 @@ def test_the_same_run_gives_the_same_files(saved, tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_weights_of_a_diverged_run_can_be_stored(tmp_path):
     weights = [(np.array([[1e38, math.nan], [-math.inf, 1.0]], np.float32), np.zeros(2, np.float32))]
-    save_run(tmp_path, "abc", CONFIG, result(weights=weights, status="diverged", reason="why"), CIRCUMSTANCES)
+    last = measured(2, weights=weights)
+    save_run(tmp_path, "abc", CONFIG, result(last=last, status="diverged", reason="why"), CIRCUMSTANCES)
     run = load_run(tmp_path, "abc")
     assert (run.row["status"], run.row["reason"]) == ("diverged", "why")
     assert np.array_equal(run.arrays()["first_layer"], [[math.inf, math.nan], [-math.inf, 1]], equal_nan=True)
@@ -146,6 +197,8 @@ def test_a_run_with_a_damaged_file_counts_as_none(saved, name, damage):
     [
         ("status", "diverged"),
         ("metrics", {"test_accuracy": 1.0}),
+        ("last", {"test_accuracy": 1.0}),
+        ("best", {}),
         ("metrics", {}),
         ("config", {"hidden": "rubbish"}),
         ("config", None),
@@ -197,3 +250,38 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"^cannot write .*abc: Not a directory$"):
         save_run(tmp_path / "file", "abc", CONFIG, result(), CIRCUMSTANCES)
+
+
+def test_a_run_that_was_made_elsewhere_is_the_same_here(saved, tmp_path):
+    files = read_files(saved, "abc")
+    adopt_run(tmp_path / "here", "abc", files)
+    here = tmp_path / "here" / "abc"
+    assert {str(path.relative_to(here)): path.read_bytes() for path in here.rglob("*") if path.is_file()} == files
+    assert repr(load_run(tmp_path / "here", "abc").row) == repr(load_run(saved, "abc").row)
+
+
+def test_a_run_that_did_not_arrive_whole_is_refused_and_leaves_nothing(saved, tmp_path):
+    files = read_files(saved, "abc")
+    bad = [{**files, "history.csv": b""}, {}]
+    bad += [{name: content for name, content in files.items() if name != "last/arrays.npz"}]
+    for given in bad:
+        with pytest.raises(UserError, match="did not arrive as it was written"):
+            adopt_run(tmp_path / "here", "abc", given)
+    with pytest.raises(UserError, match="did not arrive as it was written"):
+        adopt_run(tmp_path / "here", "another", files)
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_run_from_elsewhere_brings_no_files_of_other_names(saved, tmp_path):
+    adopt_run(tmp_path / "here", "abc", {**read_files(saved, "abc"), "../escape": b"", "more": b""})
+    assert not {"escape", "more"} & {path.name for path in tmp_path.rglob("*")}
+
+
+def test_a_network_that_is_last_and_best_travels_once_and_lies_there_once(tmp_path):
+    one = result()
+    save_run(tmp_path, "abc", CONFIG, dataclasses.replace(one, best=one.last), CIRCUMSTANCES)
+    files = read_files(tmp_path, "abc")
+    assert files["last/model.safetensors"] is files["best/model.safetensors"]
+    adopt_run(tmp_path / "here", "abc", files)
+    here = tmp_path / "here" / "abc"
+    assert (here / "last" / "arrays.npz").samefile(here / "best" / "arrays.npz")

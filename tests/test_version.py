@@ -42,6 +42,7 @@ def test_the_same_run_has_the_same_name_however_it_is_written():
         {"batch_size": 65},
         {"epochs": 21},
         {"l2": 1e-300},
+        {"label_smoothing": 0.1},
         {"dropout": 0.1},
         {"clip_norm": 1.0},
         {"optimizer": {"name": "momentum", "lr": 0.2}},
