@@ -20,7 +20,7 @@ HISTOGRAM_EPOCHS = 6  # epochs, evenly spaced from the first to the last one, wh
 Named = Iterator[tuple[str, Array]]
 
 
-def pack(runs: Mapping[str, Sequence[StoredRun]]) -> bytes:
+def pack(runs: Mapping[str, Sequence[StoredRun]], images: Array | None = None) -> bytes:
     """Put details of the done runs of each variant into the bytes of an ``.npz`` file.
 
     Names end in the variant's place among ``variants``; a variant without a run has no arrays. Confusion matrices are
@@ -30,6 +30,8 @@ def pack(runs: Mapping[str, Sequence[StoredRun]]) -> bytes:
     ----------
     runs : mapping of str to sequence of StoredRun
         Done runs by variant.
+    images : (n, d) uint8, optional
+        The data set's pixels, of which those of the surest errors are kept.
 
     Returns
     -------
@@ -44,6 +46,7 @@ def pack(runs: Mapping[str, Sequence[StoredRun]]) -> bytes:
         [_sums("val_confusion", cells)],
         [_first("surest_errors", cells)],
         [_histograms(cells, HISTOGRAM_EPOCHS), _histograms(cells, 1)],
+        *([] if images is None or not cells else [[_images(cells, images)]]),
         [_first("first_layer", cells)],
     ):
         fitting = (taken for each in alternatives if (taken := _take(each, DETAILS_BYTES - size)))
@@ -74,6 +77,13 @@ def _sums(name: str, cells: Sequence[tuple[int, Sequence[StoredRun]]]) -> Named:
 def _first(name: str, cells: Sequence[tuple[int, Sequence[StoredRun]]]) -> Named:
     for i, runs in cells:
         yield f"{name}_{i}", runs[0].arrays(name)[name]
+
+
+def _images(cells: Sequence[tuple[int, Sequence[StoredRun]]], images: Array) -> Named:
+    """Rows and pixels of all images among the surest errors, each once."""
+    rows = np.unique(np.concatenate([runs[0].arrays("surest_errors")["surest_errors"][:, 0] for _, runs in cells]))
+    yield "surest_rows", rows.astype(np.int64)
+    yield "surest_images", np.asarray(images[rows.astype(np.int64)])
 
 
 def _histograms(cells: Sequence[tuple[int, Sequence[StoredRun]]], n_epochs: int) -> Named:

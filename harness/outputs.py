@@ -1,7 +1,7 @@
 """The files of a study: tables of exactly the runs that were asked for, made from run folders and nothing else.
 
-``runs.csv``, ``history.csv``, ``classes.csv``, ``summary.csv``, ``summary.md``, ``details.npz``, ``environment.json``
-and ``figures/``. They can be made again at any time.
+``runs.csv``, ``history.csv``, ``classes.csv``, ``summary.csv``, ``summary.md``, ``findings.csv``, ``details.npz``,
+``environment.json`` and ``figures/``. They can be made again at any time.
 """
 
 from __future__ import annotations
@@ -21,17 +21,28 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import details
+from harness import details, factors
 from harness.files import write_atomic
+from harness.findings import findings_frame
+from harness.findingtexts import findings_markdown
+from harness.network import Array
 from harness.store import StoredRun
 from harness.study import Study
 from harness.summaries import summary_markdown
-from harness.tables import classes_frame, history_frame, runs_frame, summary_frame, target_columns, to_csv
+from harness.tables import (
+    classes_frame,
+    gap_column,
+    history_frame,
+    runs_frame,
+    summary_frame,
+    target_columns,
+    to_csv,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LIBRARIES = ("numpy", "numba", "llvmlite", "joblib", "pandas", "scipy", "matplotlib")
+LIBRARIES = ("numpy", "numba", "llvmlite", "joblib", "pandas", "scipy", "matplotlib", "optuna")
 
 
 @dataclass(frozen=True)
@@ -45,14 +56,20 @@ class Entry:
 
 def preload() -> None:
     """Import the libraries that `write` needs, which takes half a second: for a thread while a core is idle."""
-    for name in ("pandas", "scipy.special", "matplotlib.figure", "matplotlib.style"):
-        importlib.import_module(name)
+    with suppress(Exception):  # who needs one then will hear of it
+        for name in ("pandas", "scipy.special", "matplotlib.figure", "matplotlib.style"):
+            importlib.import_module(name)
 
 
 def write(
-    folder: Path, study: Study, entries: Sequence[Entry], environment: Mapping[str, Any], class_names: Sequence[str]
-) -> pd.DataFrame:
-    """Write all files of a study into ``folder``; returns the summary.
+    folder: Path,
+    study: Study,
+    entries: Sequence[Entry],
+    environment: Mapping[str, Any],
+    class_names: Sequence[str],
+    images: Array | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write all files of a study into ``folder``; returns the summary and the findings.
 
     Raises
     ------
@@ -60,7 +77,7 @@ def write(
         When a file cannot be written.
     """
     variants = list(study.variants)
-    runs = runs_frame([{**entry.row, **_target(entry, study)} for entry in entries])
+    runs = runs_frame([{**entry.row, **_derived(entry, study)} for entry in entries])
     done: dict[str, list[StoredRun]] = {variant: [] for variant in variants}
     for entry in entries:
         if entry.stored is not None and entry.row["status"] == "done":
@@ -74,23 +91,28 @@ def write(
             for record in entry.stored.history
         ]
     )
-    factors = [key for key in study.factor_keys if key in runs]
-    summary = summary_frame(runs, variants, study.baseline, factors)
+    summary = summary_frame(runs, variants, study.baseline, [key for key in study.factor_keys if key in runs])
+    findings = findings_frame(runs, study.claims)
+    page = summary_markdown(summary, runs, study.title, study.baseline, study.metrics)
+    page += findings_markdown(findings, study.texts)
     write_atomic(folder / "runs.csv", to_csv(runs))
     write_atomic(folder / "history.csv", to_csv(history))
-    write_atomic(folder / "classes.csv", to_csv(classes_frame(confusions, class_names)))
+    write_atomic(folder / "classes.csv", to_csv(classes_frame(confusions, class_names, study.select)))
     write_atomic(folder / "summary.csv", to_csv(summary))
-    write_atomic(folder / "summary.md", summary_markdown(summary, runs, study.title, study.baseline).encode())
-    write_atomic(folder / "details.npz", details.pack(done))
+    write_atomic(folder / "findings.csv", to_csv(findings))
+    write_atomic(folder / "summary.md", page.encode())
+    write_atomic(folder / "details.npz", details.pack(done, images))
     write_atomic(folder / "environment.json", json.dumps(environment, indent=1, sort_keys=True).encode())
     _write_figures(folder / "figures", study, history)
-    return summary
+    return summary, findings
 
 
-def _target(entry: Entry, study: Study) -> dict[str, Any]:
-    """When a done run reached the study's target."""
+def _derived(entry: Entry, study: Study) -> dict[str, Any]:
+    """What a study makes of a run: its layers in the study's words, its gap, when it reached the study's target."""
     stored = entry.stored if entry.row["status"] == "done" else None
-    return target_columns(stored.history if stored is not None else [], study.target_accuracy)
+    shape = factors.shape(study.variants[entry.variant]) if study.by_shape else {}
+    target = target_columns(stored.history if stored is not None else [], study.target_accuracy)
+    return {**shape, **gap_column(entry.row), **target}
 
 
 def _write_figures(folder: Path, study: Study, history: pd.DataFrame) -> None:
@@ -100,19 +122,31 @@ def _write_figures(folder: Path, study: Study, history: pd.DataFrame) -> None:
         save(learning_curves(history, list(study.variants), metric, study.title), folder, metric)
 
 
-def environment(command: Sequence[str], jobs: int, data_source: str) -> dict[str, Any]:
-    """Facts about this machine and this request that a reader of the tables needs; nothing personal."""
+def environment(command: Sequence[str], jobs: int, data_source: str, cpu: str | None = None) -> dict[str, Any]:
+    """Facts about this machine and this request that a reader of the tables needs; nothing personal.
+
+    Parameters
+    ----------
+    command
+        Words that make the request again.
+    jobs
+        Runs side by side.
+    data_source
+        Where the data came from.
+    cpu
+        What processors the runs were made on; None for this machine's.
+    """
     from kernels import target
 
-    cpu = target.current()
+    vectors = target.current()
     return {
         "command": impersonal(shlex.join(command)),
         "jobs": jobs,
         "data_source": impersonal(data_source),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_name(),
-        "vector_bytes": cpu.vector_bytes,
+        "cpu": cpu or cpu_name(),
+        "vector_bytes": vectors.vector_bytes,
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
         "ablation_bench": metadata.version("ablation-bench"),
         "implementation": sys.implementation.name,
@@ -131,7 +165,7 @@ def impersonal(text: str) -> str:
     return text
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     """The CPU's own name for itself, or LLVM's."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

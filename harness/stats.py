@@ -149,6 +149,11 @@ def sign_flip_p(values: Iterable[float]) -> float:
     return min(1.0, 2 * reached / (one.size * other.size))
 
 
+def least_p(n: int) -> float:
+    """Smallest p value that `sign_flip_p` can give for n differences: ``2 / 2^n``; 1 for none."""
+    return 1 / MONTE_CARLO_FLIPS if n > EXACT_LIMIT else min(1.0, 2 / 2**n)
+
+
 def holm(p_values: Iterable[float]) -> list[float]:
     """Holm's step-down correction of p values for their number.
 

@@ -11,16 +11,18 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import studyfile
-from harness.config import RunConfig, nest
+from harness import factors, studyfile
+from harness.claims import Claim, read_claims
+from harness.config import DATASET_NAMES, RunConfig, nest
 from harness.errors import UserError, show, unknown
 from harness.extensions import load_extensions
 from harness.settings import merge, parse_assignment
-from harness.studyfile import Layer, number_of_seeds, word
+from harness.studyfile import Layer, number_of_seeds, selection, word
+from harness.tuning import Tuning, read_tuning
 
 MAX_FOLDER_NAME = 100
 
@@ -38,8 +40,17 @@ class Overrides:
     limit: int | None = None
     engine: str | None = None
     precision: str | None = None
+    select: str | None = None
     only: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+
+    def words(self) -> list[str]:
+        """The options of ``python -m harness.ablate`` that say the same."""
+        flags = ("dataset", "epochs", "seeds", "limit", "engine", "precision", "select")
+        given = {flag: getattr(self, flag) for flag in flags if getattr(self, flag) is not None}
+        words = [word for flag, value in given.items() for word in (f"--{flag}", str(value))]
+        words += [word for text in self.settings for word in ("--set", text)]
+        return [*words, "--only", *self.only] if self.only else words
 
 
 AS_WRITTEN = Overrides()
@@ -75,9 +86,19 @@ class Study:
         The file; absolute.
     target_accuracy : float
         Validation accuracy whose epoch and time the tables tell, in (0, 1]; no run depends on it.
+    select : str
+        Epoch whose weights the tables report, ``last`` or ``best`` by validation accuracy; no run depends on it.
     changes : tuple of str
         What the request changed, such as ``epochs=5``; safe in a file's name, in an order that does not depend on
         the request's.
+    by_shape : bool
+        Whether the file speaks of ``hidden.layers`` and ``hidden.units`` rather than of ``hidden``.
+    claims : tuple of Claim
+        What is expected of the variants that the request kept.
+    tuning : Tuning or None
+        What is to be chosen for each variant first; None where nothing is, or all has been.
+    overrides : Overrides
+        The request.
     """
 
     name: str
@@ -92,6 +113,11 @@ class Study:
     changes: tuple[str, ...]
     target_accuracy: float
     finding: str = ""
+    select: str = "last"
+    by_shape: bool = False
+    claims: tuple[Claim, ...] = ()
+    tuning: Tuning | None = None
+    overrides: Overrides = field(default=AS_WRITTEN, compare=False)
 
     def runs(self) -> list[Run]:
         """All runs, variant by variant within a seed, so that a machine's mood hits all variants alike."""
@@ -99,24 +125,35 @@ class Study:
             Run(name, config.with_seed(seed)) for seed in range(self.seeds) for name, config in self.variants.items()
         ]
 
+    @property
+    def dataset(self) -> str:
+        """The data set that all runs share."""
+        return next(iter(self.variants.values())).dataset
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Its sentences by their heading; the finding only where nothing was changed, since it speaks of those runs."""
+        finding = "" if self.changes else self.finding
+        return {"Question": self.question, "Expectation": self.expectation, "Finding": finding}
+
+    @property
+    def metrics(self) -> set[str]:
+        """What its claims are about."""
+        return {comparison.metric for claim in self.claims for comparison in claim.comparisons}
+
     @functools.cached_property
     def factor_keys(self) -> list[str]:
-        """Dotted keys in which variants differ, in the order of the settings.
+        """Dotted keys in which variants differ, in the order of the settings, as `factors.factor_keys` gives them."""
+        return factors.factor_keys(self.variants.values(), self.by_shape)
 
-        A setting that only some optimizers have counts when those that have it differ.
-        """
-        values: dict[str, set[str]] = {}
-        for config in self.variants.values():
-            for key, value in config.flat().items():
-                values.setdefault(key, set()).add(repr(value))
-        order = list(RunConfig.model_fields)
-        differing = [key for key, seen in values.items() if len(seen) > 1]
-        return sorted(differing, key=lambda key: order.index(key.partition(".")[0]))
+    def factor_values(self, config: RunConfig) -> dict[str, Any]:
+        """What sets a variant apart: its settings under the `factor_keys` that it has."""
+        settings = factors.all_labels(config)
+        return {key: settings[key] for key in self.factor_keys if key in settings}
 
     def folder_name(self) -> str:
         """Folder of this request's tables: the data set, and what was changed, such as ``cifar-10+epochs=5``."""
-        dataset = next(iter(self.variants.values())).dataset
-        return _safe(f"{dataset}+{','.join(self.changes)}" if self.changes else dataset, _UNSAFE_JOINED)
+        return safe_name(f"{self.dataset}+{','.join(self.changes)}" if self.changes else self.dataset)
 
 
 def load(name_or_path: str, overrides: Overrides = AS_WRITTEN) -> Study:
@@ -144,11 +181,16 @@ def load(name_or_path: str, overrides: Overrides = AS_WRITTEN) -> Study:
     requested = list(_requested(overrides))
     moved = [layer for layer in requested if "dataset" in layer[1]]
     cells = document.cells()
+    dataset = _dataset(cells, moved)
+    if document.own(dataset):
+        cells = document.cells(dataset)
     written = _configs(cells, moved, file)
     baseline = document.text("baseline") or None
     if baseline is not None and baseline not in written:
         raise unknown("variant", baseline, written, f"{file}, baseline")
-    seeds = document.seeds()
+    seeds, written_select = document.seeds(dataset), document.select()
+    by_shape = factors.speaks_of_shape(layer for layers in cells.values() for _, layer in layers)
+    claims = read_claims(*document.claims(dataset), written, by_shape)
 
     for name in overrides.only:
         if name not in written:
@@ -157,12 +199,21 @@ def load(name_or_path: str, overrides: Overrides = AS_WRITTEN) -> Study:
     variants = {name: written[name] for name in kept}
     if len(requested) > len(moved):
         variants = _configs({name: cells[name] for name in kept}, requested, f"{file} with {_flags(requested)}")
+    tuning = None
+    if "search" in document.document:
+
+        def source(variant: str, key: str) -> str:
+            return _source([*cells[variant], *requested], "", key)
+
+        tuning = read_tuning(document.document["search"], variants, source, file)
     wanted_seeds = seeds if overrides.seeds is None else number_of_seeds(overrides.seeds, "--seeds")
 
     changes = list(_changed_settings(requested, written, variants))
     changes += [f"seeds={wanted_seeds}"] if wanted_seeds != seeds else []
+    select = written_select if overrides.select is None else selection(overrides.select, "--select")
+    changes += [f"select={select}"] if select != written_select else []
     # Names of variants may look like changes ("l2=0.1"): they come last, so that no two requests read alike.
-    only = [_safe(f"only={','.join(map(_safe, kept))}", _UNSAFE_JOINED)] if len(kept) < len(written) else []
+    only = [safe_name(f"only={','.join(map(_safe, kept))}")] if len(kept) < len(written) else []
     return Study(
         name=path.stem,
         title=texts["title"] or path.stem,
@@ -174,9 +225,21 @@ def load(name_or_path: str, overrides: Overrides = AS_WRITTEN) -> Study:
         extensions=extensions,
         path=path,
         changes=(*sorted(changes), *only),
-        target_accuracy=document.target_accuracy(next(iter(variants.values())).dataset),
-        finding=texts["finding"],
+        target_accuracy=document.target_accuracy(dataset),
+        finding=document.text("finding", dataset).strip(),
+        select=select,
+        by_shape=by_shape,
+        claims=tuple(claim for claim in claims if claim.variants <= variants.keys()),
+        tuning=tuning,
+        overrides=overrides,
     )
+
+
+def _dataset(cells: Mapping[str, list[Layer]], moved: Iterable[Layer]) -> str:
+    """Name of the data set; an empty text where it is none that we know, of which `_configs` will complain."""
+    layers = [settings for _, settings in (*next(iter(cells.values())), *moved)]
+    name = next((settings["dataset"] for settings in reversed(layers) if "dataset" in settings), RunConfig().dataset)
+    return name if name in DATASET_NAMES else ""
 
 
 def _requested(overrides: Overrides) -> Iterator[Layer]:
@@ -241,11 +304,16 @@ def _changed_settings(
     requested: Iterable[Layer], written: Mapping[str, RunConfig], variants: Mapping[str, RunConfig]
 ) -> Iterator[str]:
     """``key=value`` of every requested setting, but the data set, that is not what the study says already."""
-    pairs = [(written[name].flat(), config.flat()) for name, config in variants.items()]
+    pairs = [(factors.all_labels(written[name]), factors.all_labels(config)) for name, config in variants.items()]
     for section, value in _combined(requested).items():
         for key in [f"{section}.{inner}" for inner in value] if isinstance(value, dict) else [section]:
             if key != "dataset" and any(key not in before or before[key] != after[key] for before, after in pairs):
                 yield _safe(f"{'limit' if key == 'data.limit' else key}={word(pairs[0][1][key])}")
+
+
+def safe_name(text: str) -> str:
+    """Make several values, joined by commas, fit a name of a folder or a file."""
+    return _safe(text, _UNSAFE_JOINED)
 
 
 def _safe(text: str, unsafe: re.Pattern[str] = _UNSAFE) -> str:

@@ -1,17 +1,21 @@
 """A study's file: where it lies, what it must look like, and the variants that it spells out.
 
-A variant is a list of layers of settings: those of the base, its own, and those of its point in the grid. Laying them
-over one another, and what a request changes, are left to ``harness.study``; what a single setting may be, to
-``harness.config``.
+A variant is a list of layers of settings: those of the base, its own, and those of its point in the grid; a data set
+may add layers to the first two. Laying them over one another, and what a request changes, are left to
+``harness.study``; what a single setting may be, to ``harness.config``; what a claim may be, to ``harness.claims``.
 
     title = "..."                                   # question, expectation, finding: texts
     baseline = "adam"                               # the variant that the others are compared with
     seeds = 10                                      # seeds 0 to 9
     target_accuracy = 0.9                           # validation accuracy whose time is taken
+    select = "best"                                 # epoch whose weights the tables report
     extensions = ["swish.py"]                       # Python files that register more activations, losses, optimizers
     [base]                                          # settings of every variant
     [variants.adam]                                 # what makes the variant "adam"
     [grid]                                          # lists of values; every combination, for every variant
+    [[claims]]                                      # what is expected, so that the tables can tell whether it is so
+    [datasets.cifar-10]                             # seeds, target_accuracy, finding, base, variants, claims of its own
+    [search]                                        # settings to be chosen for each variant first (harness.tuning)
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness.config import nest
+from harness.config import DATASET_NAMES, nest
 from harness.errors import UserError, show, show_path, unknown
 from harness.settings import parse_toml
 
@@ -37,10 +41,16 @@ DEFAULT_TARGETS = {"fashion-mnist": 0.88, "cifar-10": 0.45}
 MAX_CELLS = 100_000
 MAX_VARIANT_NAME = 100
 ONLY_VARIANT = "baseline"  # name of the variant of a study that lists none
+SELECTIONS = ("last", "best")  # epochs whose weights a table can report
 RESERVED_NAMES = ("runs",)  # folders under results/ that are no study's
+SEARCHES = ("sweep",)  # shipped files that harness.sweep reads
 
 TEXTS = ("title", "question", "expectation", "finding")
-KEYS = (*TEXTS, "baseline", "seeds", "target_accuracy", "extensions", "base", "variants", "grid")
+KEYS = (
+    *(*TEXTS, "baseline", "seeds", "target_accuracy", "select", "extensions"),
+    *("base", "variants", "grid", "claims", "datasets", "search"),
+)
+DATASET_KEYS = ("finding", "seeds", "target_accuracy", "base", "variants", "claims")  # of a table in [datasets]
 
 Layer: TypeAlias = tuple[str, dict[str, Any]]  # where settings come from, and the settings, nested
 
@@ -65,26 +75,55 @@ class StudyFile:
 
     def check_keys(self) -> None:
         """Raise ``UserError`` for a key that no study has."""
+        file = self.path.name
         if stray := [key for key in self.document if key not in KEYS]:
-            raise unknown("key", stray[0], KEYS, self.path.name)
+            raise unknown("key", stray[0], KEYS, file)
+        for dataset, own in _table(self.document, "datasets", f"{file}: datasets").items():
+            if dataset not in DATASET_NAMES:
+                raise unknown("data set", dataset, DATASET_NAMES, f"{file}, datasets")
+            _table({dataset: own}, dataset, f"{file}: datasets.{dataset}")
+            if stray := [key for key in own if key not in DATASET_KEYS]:
+                raise unknown("key", stray[0], DATASET_KEYS, f"{file}, datasets.{dataset}")
 
-    def text(self, key: str) -> str:
-        """Text at the top of the file; an empty one where there is none."""
-        value = self.document.get(key, "")
+    def text(self, key: str, dataset: str = "") -> str:
+        """Text of the file, or of a data set in it; an empty one where there is none."""
+        value, place = self._get(key, dataset, "")
         if not isinstance(value, str):
-            raise UserError(f"{self.path.name}: {key} = {show(value)}: must be a text")
+            raise UserError(f"{place} = {show(value)}: must be a text")
         return value
 
-    def seeds(self) -> int:
+    def seeds(self, dataset: str = "") -> int:
         """Give the number of seeds."""
-        return number_of_seeds(self.document.get("seeds", DEFAULT_SEEDS), f"{self.path.name}: seeds")
+        return number_of_seeds(*self._get("seeds", dataset, DEFAULT_SEEDS))
 
     def target_accuracy(self, dataset: str) -> float:
         """Validation accuracy whose time is taken; where the file says nothing, the data set decides."""
-        value = self.document.get("target_accuracy", DEFAULT_TARGETS[dataset])
+        value, place = self._get("target_accuracy", dataset, DEFAULT_TARGETS[dataset])
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-            raise UserError(f"{self.path.name}: target_accuracy = {show(value)}: must be a number in (0, 1]")
+            raise UserError(f"{place} = {show(value)}: must be a number in (0, 1]")
         return float(value)
+
+    def select(self) -> str:
+        """Give the epoch whose weights the tables report."""
+        return selection(self.document.get("select", SELECTIONS[0]), f"{self.path.name}: select")
+
+    def claims(self, dataset: str) -> tuple[list[dict[str, Any]], str]:
+        """Tables of the claims, those of the data set instead of the file's where it has any, and their place."""
+        value, place = self._get("claims", dataset, [])
+        if not isinstance(value, list) or not all(isinstance(claim, dict) for claim in value):
+            raise UserError(f"{place} = {show(value)}: must be a list of tables, each headed [[claims]]")
+        return value, place.replace(": ", ", ", 1)
+
+    def own(self, dataset: str) -> dict[str, Any]:
+        """What the file says for one data set."""
+        tables: dict[str, dict[str, Any]] = self.document.get("datasets", {})
+        return tables.get(dataset, {})
+
+    def _get(self, key: str, dataset: str, default: Any) -> tuple[Any, str]:
+        """A value with its place; that of the data set wins."""
+        own = self.own(dataset)
+        place = f"{self.path.name}: {f'datasets.{dataset}.' if key in own else ''}{key}"
+        return own.get(key, self.document.get(key, default)), place
 
     def extensions(self) -> tuple[Path, ...]:
         """Absolute paths of the extensions."""
@@ -93,20 +132,31 @@ class StudyFile:
             raise UserError(f"{self.path.name}: extensions = {show(names)}: must be a list of paths of Python files")
         return tuple(Path(os.path.abspath(self.path.parent / name)) for name in names)
 
-    def cells(self) -> dict[str, list[Layer]]:
-        """Layers of settings, lowest first, of every variant by name, in order."""
+    def cells(self, dataset: str = "") -> dict[str, list[Layer]]:
+        """Layers of settings, lowest first, of every variant by name, in order; with those of a data set."""
         document, file = self.document, self.path.name
-        base = nest(_table(document, "base", f"{file}: base"), f"{file}, base")
-        variants = _table(document, "variants", f"{file}: variants")
         grid = dict(_lists(nest(_table(document, "grid", f"{file}: grid"), f"{file}, grid"), f"{file}, grid"))
+        variants = _table(document, "variants", f"{file}: variants")
         if (count := math.prod(map(len, grid.values())) * max(1, len(variants))) > MAX_CELLS:
             raise UserError(f"{file}, grid: {show(count)} cells; at most {MAX_CELLS} are allowed")
 
+        bases = [_layer(document, "base", file)]
         named: dict[str, list[Layer]] = {}
         for variant in variants:
             _check_name(variant, f"{file}, variants")
-            place = f"{file}, variants.{variant}"
-            named[variant] = [(place, nest(_table(variants, variant, f"{file}: variants.{variant}"), place))]
+            named[variant] = [_layer(variants, variant, file, "variants.")]
+        if own := self.own(dataset):
+            section = f"datasets.{dataset}."
+            bases.append(_layer(own, "base", file, section))
+            more = _table(own, "variants", f"{file}: {section}variants")
+            for variant in more:
+                if variant not in variants:
+                    raise unknown("variant", variant, variants, f"{file}, {section}variants")
+                named[variant].append(_layer(more, variant, file, f"{section}variants."))
+        for place, layer in [*bases[1:], *(layer for layers in named.values() for layer in layers[1:])]:
+            if "dataset" in layer:
+                raise UserError(f"{place}: dataset = {show(layer['dataset'])}: these settings are for {dataset} alone")
+
         cells: dict[str, list[Layer]] = {}
         for variant, layers in named.items() or [("", [])]:
             for values in itertools.product(*grid.values()):
@@ -116,13 +166,17 @@ class StudyFile:
                 _check_name(name, f"{file}, grid")
                 if name in cells:
                     raise UserError(f"{file}, grid: variant {show(name)} is listed twice")
-                cell = nest(point, f"{file}, grid")
-                cells[name] = [(f"{file}, base", base), *layers, (f"{file}, grid", cell)]
+                cells[name] = [*bases, *layers, (f"{file}, grid", nest(point, f"{file}, grid"))]
         return cells
 
 
 def available() -> dict[str, Path]:
     """Shipped studies by name, sorted."""
+    return {name: path for name, path in shipped().items() if name not in SEARCHES}
+
+
+def shipped() -> dict[str, Path]:
+    """Shipped files, of studies and of searches, by name, sorted."""
     folder = Path(str(importlib.resources.files("ablations")))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
@@ -193,6 +247,13 @@ def number_of_seeds(value: object, place: str) -> int:
     return value
 
 
+def selection(value: object, place: str) -> str:
+    """Check which epoch's weights are to be reported; ``UserError`` for one that is not allowed."""
+    if not isinstance(value, str) or value not in SELECTIONS:
+        raise unknown("epoch", value, SELECTIONS, place)
+    return value
+
+
 def word(value: object) -> str:
     """Write a value as names of variants and folders show it: texts bare, widths of layers as 128x64."""
     if isinstance(value, str):
@@ -212,6 +273,12 @@ def _table(document: Mapping[str, Any], key: str, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{place} = {show(value)}: must be a table of settings, such as {{ name = value }}")
     return value
+
+
+def _layer(tables: Mapping[str, Any], key: str, file: str, section: str = "") -> Layer:
+    """Settings that a table holds under a key, nested, and their place."""
+    place = f"{file}, {section}{key}"
+    return place, nest(_table(tables, key, f"{file}: {section}{key}"), place)
 
 
 def _lists(grid: Mapping[str, Any], place: str, section: str = "") -> Iterator[tuple[str, list[Any]]]:

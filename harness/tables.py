@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.metrics import Confusion, precision_recall_f1
-from harness.stats import differences, holm, mean_interval, sign_flip_p
+from harness.stats import Interval, differences, holm, mean_interval, sign_flip_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +34,9 @@ Numbers = npt.NDArray[np.float64]
 
 RUN_COLUMNS = ("run_id", "study", "variant", "seed", "status", "reason", "dataset", "engine", "precision", "jobs")
 RESULT_COLUMNS = (
-    *("test_accuracy", "test_loss", "test_precision_macro", "test_recall_macro", "test_f1_macro"),
-    *("val_accuracy", "best_val_accuracy", "best_val_epoch", "train_accuracy", "train_loss", "epochs_done"),
+    *("select", "test_accuracy", "test_loss", "test_precision_macro", "test_recall_macro", "test_f1_macro"),
+    *("val_accuracy", "val_loss", "best_val_accuracy", "best_val_epoch", "train_accuracy", "train_loss", "gap"),
+    *("epochs_done", "resumed"),
     *("target_accuracy", "epochs_to_target", "seconds_to_target"),
     *("train_seconds", "seconds_per_epoch", "eval_seconds", "compile_seconds", "peak_memory_bytes"),
     *("data_fingerprint", "code_version"),
@@ -44,16 +45,22 @@ HISTORY_COLUMNS = (
     *("run_id", "variant", "seed", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
     *("lr", "penalty", "train_seconds"),
 )
-CLASS_COLUMNS = ("variant", "class", "class_name", "n", "test_precision", "test_recall", "test_f1")
+CLASS_COLUMNS = ("variant", "class", "class_name", "n", "select", "test_precision", "test_recall", "test_f1")
 SUMMARY_COLUMNS = (
-    *("variant", "n", "diverged", "failed"),
+    *("variant", "n", "diverged", "failed", "select"),
     *("test_accuracy", "test_accuracy_std", "test_accuracy_low", "test_accuracy_high"),
     *("difference", "difference_low", "difference_high", "difference_n", "p_value", "p_holm"),
     *("seconds_per_epoch", "train_seconds", "val_accuracy", "test_f1_macro"),
+    *("gap", "gap_low", "gap_high", "reached", "epochs_to_target", "seconds_to_target"),
+)
+FIGURES = (  # of single runs, that a summary is made of
+    *("test_accuracy", "seconds_per_epoch", "train_seconds", "val_accuracy", "test_f1_macro"),
+    *("gap", "epochs_to_target", "seconds_to_target"),
 )
 TEXT_COLUMNS = frozenset(  # never guessed to be numbers, whatever they look like
     {"run_id", "study", "variant", "status", "reason", "dataset", "engine", "precision", "hidden"}
-    | {"data_fingerprint", "code_version", "class_name"}
+    | {"data_fingerprint", "code_version", "class_name", "select"}
+    | {"text", "claim_verdict", "metric", "better", "than", "at", "verdict", "folder", "error"}
 )
 
 
@@ -89,7 +96,15 @@ def target_columns(history: Sequence[Row], target: float) -> dict[str, Any]:
     }
 
 
-def classes_frame(confusions: Mapping[str, Sequence[Confusion]], class_names: Sequence[str]) -> pd.DataFrame:
+def gap_column(row: Row) -> dict[str, Any]:
+    """Training less validation accuracy of a run, of the same weights and dropout off; None without either."""
+    train, val = row.get("train_accuracy"), row.get("val_accuracy")
+    return {"gap": None if train is None or val is None else train - val}
+
+
+def classes_frame(
+    confusions: Mapping[str, Sequence[Confusion]], class_names: Sequence[str], select: str = "last"
+) -> pd.DataFrame:
     """One line per variant and class: precision, recall and F1 on the test images, each the plain mean over runs.
 
     Parameters
@@ -98,6 +113,8 @@ def classes_frame(confusions: Mapping[str, Sequence[Confusion]], class_names: Se
         The matrices of each variant's done runs; a variant without any has no lines.
     class_names : (c,) names
         Class i is called ``class_names[i]``.
+    select : str
+        The epoch whose network the matrices are of.
 
     Returns
     -------
@@ -109,7 +126,7 @@ def classes_frame(confusions: Mapping[str, Sequence[Confusion]], class_names: Se
         scores = np.array([precision_recall_f1(matrix) for matrix in matrices])  # (runs, 3, c)
         if len(scores):
             for i, (name, means) in enumerate(zip(class_names, scores.mean(axis=0).T.tolist(), strict=True)):
-                rows.append(dict(zip(CLASS_COLUMNS, (variant, i, name, len(scores), *means), strict=True)))
+                rows.append(dict(zip(CLASS_COLUMNS, (variant, i, name, len(scores), select, *means), strict=True)))
     return _frame(rows, CLASS_COLUMNS, ())
 
 
@@ -133,29 +150,31 @@ def summary_frame(
     -------
     DataFrame
         ``variant``, the factors, then the rest of `SUMMARY_COLUMNS`. ``n``, ``diverged``, ``failed`` count runs by
-        status; all else is over done runs. ``test_accuracy_low`` and ``_high`` bound the 95% Student t interval of
-        the mean, ``difference_low`` and ``_high`` that of the mean paired difference over ``difference_n`` seeds.
-        ``p_value`` is the sign-flip test's, ``p_holm`` is corrected for the number of variants tested.
-        ``seconds_per_epoch`` is a median, ``train_seconds``, ``val_accuracy`` and ``test_f1_macro`` are means.
+        status; ``select`` is the epoch whose network all runs report; all else is over done runs.
+        ``test_accuracy_low`` and ``_high`` bound the 95% Student t interval of the mean, ``difference_low`` and
+        ``_high`` that of the mean paired difference over ``difference_n`` seeds. ``p_value`` is the sign-flip test's,
+        ``p_holm`` is corrected for the number of variants tested. ``seconds_per_epoch`` is a median,
+        ``train_seconds``, ``val_accuracy`` and ``test_f1_macro`` are means, ``gap`` too, with its 95% Student t
+        interval. ``reached`` counts runs that reached the target; ``epochs_to_target`` and ``seconds_to_target`` are
+        medians over all done runs, those that never reached it later than all others.
 
     Raises
     ------
     ValueError
-        If a variant has two runs of one seed, two values of one factor, or a done run without a test accuracy.
+        If a variant has two runs of one seed, two values of one factor, or a done run without a test accuracy; if runs
+        report networks of different epochs.
     """
     import pandas as pd
 
     places = {str(name): rows for name, rows in runs.groupby("variant", sort=False).indices.items()}
     status = runs["status"].to_numpy(dtype=object)
     settings = {factor: runs[factor].to_numpy(dtype=object) for factor in factors}
-    figures = {
-        name: runs[name].to_numpy(dtype=np.float64, na_value=math.nan)
-        for name in ("seed", "test_accuracy", "seconds_per_epoch", "train_seconds", "val_accuracy", "test_f1_macro")
-    }
+    figures = {name: runs[name].to_numpy(dtype=np.float64, na_value=math.nan) for name in ("seed", *FIGURES)}
     done = {name: rows[status[rows] == "done"] for name, rows in places.items()}
     accuracies = {
         name: _by_seed(figures["seed"][rows], figures["test_accuracy"][rows], name) for name, rows in done.items()
     }
+    select = _constant(runs["select"].dropna().to_numpy(dtype=object), "select", "any")
     nothing = np.empty(0, np.intp)
     reference = accuracies.get(baseline, {}) if baseline is not None else {}
     lines = []
@@ -165,6 +184,8 @@ def summary_frame(
         accuracy = mean_interval(own.values())
         pairs = differences(own, reference) if variant != baseline else []
         difference = mean_interval(pairs)
+        gap = _mean_interval(figures["gap"][finished])
+        reached = ~np.isnan(figures["epochs_to_target"][finished])
         lines.append(
             {
                 "variant": variant,
@@ -172,6 +193,7 @@ def summary_frame(
                 "n": len(finished),
                 "diverged": int(np.count_nonzero(status[rows] == "diverged")),
                 "failed": int(np.count_nonzero(status[rows] == "failed")),
+                "select": select,
                 "test_accuracy": accuracy.mean,
                 "test_accuracy_std": accuracy.std,
                 "test_accuracy_low": accuracy.low,
@@ -186,6 +208,12 @@ def summary_frame(
                 "train_seconds": _mean(figures["train_seconds"][finished]),
                 "val_accuracy": _mean(figures["val_accuracy"][finished]),
                 "test_f1_macro": _mean(figures["test_f1_macro"][finished]),
+                "gap": gap.mean,
+                "gap_low": gap.low,
+                "gap_high": gap.high,
+                "reached": int(np.count_nonzero(reached)),
+                "epochs_to_target": _median_or_never(figures["epochs_to_target"][finished], reached),
+                "seconds_to_target": _median_or_never(figures["seconds_to_target"][finished], reached),
             }
         )
     tested = [line for line in lines if not math.isnan(line["p_value"])]
@@ -209,10 +237,15 @@ def from_csv(data: bytes) -> pd.DataFrame:
     """Read what `to_csv` wrote: floats exactly, and `TEXT_COLUMNS` as texts, be a variant called ``NA`` or ``0.10``."""
     header, *lines = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
     texts = zip(*lines, strict=True) if lines else ((),) * len(header)
+    return from_texts(dict(zip(header, texts, strict=True)))
+
+
+def from_texts(columns: Mapping[str, Iterable[str]]) -> pd.DataFrame:
+    """Columns of texts as `from_csv` reads them."""
     return _assemble(
         {
             name: column if name in TEXT_COLUMNS else map(functools.lru_cache(parse), column)
-            for name, column in zip(header, texts, strict=True)
+            for name, column in columns.items()
         }
     )
 
@@ -296,6 +329,19 @@ def _constant(settings: npt.NDArray[np.object_], factor: str, variant: str) -> A
 def _mean(column: Numbers) -> float:
     """Mean that a NaN makes NaN; NaN of nothing."""
     return math.fsum(column) / len(column) if len(column) else math.nan
+
+
+def _mean_interval(column: Numbers) -> Interval:
+    """Mean with its interval, which a NaN makes NaN."""
+    if np.isnan(column).any():
+        return Interval(len(column), math.nan, math.nan, math.nan, math.nan)
+    return mean_interval(column)
+
+
+def _median_or_never(column: Numbers, reached: npt.NDArray[np.bool_]) -> float:
+    """Median where what was not reached comes last; NaN where the median itself was not reached."""
+    median = _median(np.where(reached, column, math.inf))
+    return median if math.isfinite(median) else math.nan
 
 
 def _median(column: Numbers) -> float:

@@ -11,8 +11,8 @@ from harness import details
 from harness.config import RunConfig
 from harness.diagnostics import Statistics
 from harness.network import initial_weights
+from harness.result import Measured, RunResult
 from harness.store import StoredRun, load_run, save_run
-from harness.trainer import RunResult
 from kernels.model import histogram_edges
 
 BINS = len(histogram_edges()) - 1
@@ -37,11 +37,12 @@ def store(tmp_path):
         kinds = [histograms(rng, epochs, n_layers), histograms(rng, epochs, n_layers)]
         activations = histograms(rng, epochs, n_layers)[:, : n_layers - 1]
         errors = np.column_stack([rng.integers(0, 70000, 32), rng.integers(0, classes, (32, 2)), rng.random(32)])
-        result = RunResult(
-            "done", "", HISTORY, {"test_accuracy": 0.5}, rng.integers(0, 700, (classes, classes)),
-            rng.integers(0, 700, (classes, classes)), errors, Statistics(*kinds, activations, histogram_edges()),
-            initial_weights(sizes, "he", seed, np.float32),
+        last = Measured(
+            epochs, initial_weights(sizes, "he", seed, np.float32), {"test_accuracy": 0.5},
+            rng.integers(0, 700, (classes, classes)), rng.integers(0, 700, (classes, classes)), errors,
         )  # fmt: skip
+        statistics = Statistics(*kinds, activations, histogram_edges())
+        result = RunResult("done", "", HISTORY, {}, statistics, last, last)
         save_run(tmp_path, f"run{seed}", CONFIG, result, {})
         return load_run(tmp_path, f"run{seed}")
 
@@ -63,6 +64,16 @@ def test_confusions_are_summed_and_the_rest_is_of_the_first_run(store):
         np.testing.assert_array_equal(arrays[f"{name}_2"], expected)
     for name in ("surest_errors", "first_layer"):
         np.testing.assert_array_equal(arrays[f"{name}_2"], runs[1].arrays()[name])
+
+
+def test_images_of_the_surest_errors_are_kept_each_once(store):
+    runs = [store(seed) for seed in range(2)]
+    images = np.random.default_rng(0).integers(0, 255, (70000, 3), dtype=np.uint8)
+    arrays = unpack(details.pack({"a": runs[:1], "b": runs[1:]}, images))
+    named = {int(row) for run in runs for row in run.arrays("surest_errors")["surest_errors"][:, 0]}
+    assert arrays["surest_rows"].tolist() == sorted(named)
+    np.testing.assert_array_equal(arrays["surest_images"], images[sorted(named)])
+    assert list(unpack(details.pack({"a": []}, images))) == ["variants"]
 
 
 @pytest.mark.parametrize(

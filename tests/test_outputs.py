@@ -12,10 +12,10 @@ from harness.config import RunConfig
 from harness.diagnostics import collect
 from harness.network import initial_weights
 from harness.outputs import Entry, environment, impersonal, write
+from harness.result import Measured, RunResult
 from harness.store import load_run, save_run
-from harness.study import load
-from harness.tables import from_csv
-from harness.trainer import RunResult
+from harness.study import Overrides, load
+from harness.tables import from_csv, to_csv
 from kernels.model import LayerStatistics
 from kernels.reference import describe
 
@@ -31,7 +31,8 @@ epochs = 2
 low = { optimizer = { lr = 0.001 } }
 high = { optimizer = { lr = 0.1 } }
 """
-TABLES = ["classes.csv", "details.npz", "environment.json", "history.csv", "runs.csv", "summary.csv", "summary.md"]
+TABLES = ["classes.csv", "details.npz", "environment.json", "findings.csv", "history.csv", "runs.csv", "summary.csv"]
+TABLES += ["summary.md"]
 FIGURES = [f"figures/val_{what}.{kind}" for what in ("accuracy", "loss") for kind in ("png", "svg")]
 NAMES = ("ant", "bee", "cod")
 FACTS = {"jobs": 2, "data_fingerprint": "0123", "code_version": "4567"}
@@ -46,16 +47,20 @@ def result(config: RunConfig, status: str, width: int = 5) -> RunResult:
          "lr": config.optimizer.lr, "penalty": 0.0, "train_seconds": 0.5 * i, "grad_norm_1": 1.0, "weight_norm_1": 2.0}
         for i in (1, 2)
     ]  # fmt: skip
-    names = ("test_accuracy", "test_loss", "test_f1_macro", "val_accuracy", "best_val_accuracy", "best_val_epoch")
-    metrics = dict.fromkeys((*names, "train_accuracy", "train_loss"), accuracy if done else nan)
-    metrics |= {"epochs_done": 2, "train_seconds": 1.0, "seconds_per_epoch": 0.5, "eval_seconds": 0.1}
-    metrics["compile_seconds"] = 0.0
+    names = ("test_accuracy", "test_loss", "test_f1_macro", "val_accuracy", "val_loss", "train_accuracy", "train_loss")
+    metrics = dict.fromkeys(names, accuracy if done else nan)
+    totals = dict.fromkeys(("best_val_accuracy", "best_val_epoch"), accuracy if done else nan)
+    totals |= {"epochs_done": 2, "resumed": 0, "train_seconds": 1.0, "seconds_per_epoch": 0.5, "eval_seconds": 0.1}
+    totals["compile_seconds"] = 0.0
     confusion = np.diag([3, 4, 5]) + config.seed
     errors = np.array([[1.0, 0.0, 1.0, 0.5 + config.seed / 10]])
     weights = initial_weights((width, 4, 3), "he", config.seed, np.float32)
     layers = [LayerStatistics(describe(W), describe(W), None, None) for W, _ in weights[1:]]
     reason = "" if done else "why"
-    return RunResult(status, reason, history, metrics, confusion, confusion.T, errors, collect([layers] * 2), weights)
+    last = Measured(2, weights, metrics, confusion, confusion.T, errors)
+    earlier = {name: value / 2 for name, value in metrics.items()}
+    best = Measured(1, weights, earlier, np.full_like(confusion, 1), confusion.T, errors)
+    return RunResult(status, reason, history, totals, collect([layers] * 2), last, best)
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_the_same_runs_give_the_same_files_to_the_last_byte(study, make_entries,
 
 
 def test_tables_hold_every_run_and_every_epoch(study, make_entries, tmp_path):
-    summary = write(tmp_path / "out", study, make_entries(high1="diverged"), {}, NAMES)
+    summary, _ = write(tmp_path / "out", study, make_entries(high1="diverged"), {}, NAMES)
     runs, history = (from_csv((tmp_path / "out" / name).read_bytes()) for name in ("runs.csv", "history.csv"))
     assert list(runs["run_id"]) == ["low0", "high0", "low1", "high1"]
     assert list(runs["status"]) == ["done", "done", "done", "diverged"]
@@ -112,6 +117,37 @@ def test_tables_hold_every_run_and_every_epoch(study, make_entries, tmp_path):
     assert list(summary["n"]) == [2, 1]
     assert summary["test_accuracy"][0] == pytest.approx(0.806)
     assert list(summary["optimizer.lr"]) == [0.001, 0.1]
+
+
+def test_runs_and_summary_have_the_gap_between_training_and_validation(study, make_entries, tmp_path):
+    entries = make_entries(high1="diverged", low1="failed")
+    entries[0].row["train_accuracy"] += 0.0625
+    summary, _ = write(tmp_path / "out", study, entries, {}, NAMES)
+    gaps = from_csv((tmp_path / "out" / "runs.csv").read_bytes())["gap"]
+    assert gaps.tolist()[:2] == pytest.approx([0.0625, 0])
+    assert gaps.isna().tolist() == [False, False, True, True]
+    assert summary["gap"].tolist() == pytest.approx([0.0625, 0])
+
+
+def test_findings_stand_in_the_page_and_in_a_table_of_their_own(study, make_entries, tmp_path):
+    (tmp_path / "rates.toml").write_text(
+        f"question = 'Which?'\nfinding = 'Low.'\n{STUDY}[[claims]]\ntext = 'Low wins'\nbetter = 'low'\nthan = 'high'"
+    )
+    for overrides, finding in ((Overrides(), True), (Overrides(settings=("l2=1",)), False)):
+        asked = load(str(tmp_path / "rates.toml"), overrides)
+        _, findings = write(tmp_path / "out", asked, make_entries(), {}, NAMES)
+        page = (tmp_path / "out" / "summary.md").read_text()
+        assert "- Question: Which?\n" in page
+        assert ("- Finding: Low.\n" in page) == finding
+        assert "1. too few seeds to say: Low wins\n   - low minus high: -0.0990 ± 0.0000 test accuracy, 2 pairs" in page
+        assert to_csv(findings) == (tmp_path / "out" / "findings.csv").read_bytes()
+
+
+def test_layers_that_are_counted_have_columns_of_their_own(make_entries, tmp_path):
+    (tmp_path / "rates.toml").write_text(STUDY.replace("hidden = [4]", "hidden.layers = 1\nhidden.units = 4"))
+    write(tmp_path / "out", load(str(tmp_path / "rates.toml")), make_entries(), {}, NAMES)
+    runs = from_csv((tmp_path / "out" / "runs.csv").read_bytes())
+    assert runs[["hidden", "hidden.layers", "hidden.units"]].to_numpy().tolist() == [["4", 1, 4]] * 4
 
 
 def test_classes_have_the_mean_scores_of_done_runs(study, make_entries, tmp_path):
@@ -135,7 +171,7 @@ def test_only_done_runs_reach_a_target(study, make_entries, tmp_path):
 @pytest.mark.parametrize("status", ["failed", "diverged"])
 def test_a_study_without_a_single_done_run_still_has_its_files(study, make_entries, tmp_path, status):
     statuses = dict.fromkeys(("low0", "high0", "low1", "high1"), status)
-    summary = write(tmp_path / "out", study, make_entries(**statuses), {}, NAMES)
+    summary, _ = write(tmp_path / "out", study, make_entries(**statuses), {}, NAMES)
     assert sorted(files(tmp_path / "out")) == sorted([*TABLES, *FIGURES])
     assert list(summary["n"]) == [0, 0]
     assert list(summary[status]) == [2, 2]

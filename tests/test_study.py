@@ -40,7 +40,8 @@ def test_shipped_study_is_valid_and_says_what_it_asks(name):
 def test_exp1_is_the_baseline_network():
     (config,) = load("exp1").variants.values()
     assert config == RunConfig()
-    assert load("exp1").seeds == 5
+    (wider,) = load("exp1", Overrides(dataset="cifar-10")).variants.values()
+    assert wider.hidden == (512,)
 
 
 def test_exp2_changes_the_activation_alone():
@@ -58,6 +59,47 @@ def test_exp3_changes_the_optimizer_and_its_rate_alone():
     assert (study.baseline, study.seeds) == ("sgd", 10)
     assert study.variants["sgd untuned"].optimizer.lr < study.variants["sgd"].optimizer.lr
     assert study.variants["adam"] == RunConfig()
+
+
+def test_exp4_crosses_l2_with_dropout():
+    study = load("exp4")
+    assert study.factor_keys == ["l2", "dropout"]
+    cells = {(config.l2, config.dropout) for config in study.variants.values()}
+    assert cells == {(l2, dropout) for l2 in (0, 0.001, 0.01, 0.1) for dropout in (0, 0.2, 0.5)}
+    assert study.variants[study.baseline] == RunConfig()
+    assert "gap" in study.metrics
+
+
+def test_exp5_crosses_depth_with_width():
+    study = load("exp5")
+    assert study.factor_keys == ["hidden.layers", "hidden.units"]
+    cells = {config.hidden for config in study.variants.values()}
+    assert cells == {(units,) * layers for layers in (1, 2, 3, 4) for units in (64, 128, 256, 512)}
+    assert study.variants[study.baseline] == RunConfig(epochs=10)
+
+
+def test_exp6_crosses_initial_weights_with_activation_and_depth():
+    study = load("exp6")
+    assert study.factor_keys == ["hidden.layers", "activation", "init"]
+    cells = {(config.init, config.activation, len(config.hidden)) for config in study.variants.values()}
+    assert cells == {(i, a, n) for i in ("random", "he", "xavier") for a in ("relu", "sigmoid") for n in (1, 4)}
+    assert study.variants[study.baseline] == RunConfig()
+
+
+@pytest.mark.parametrize("name", available())
+def test_shipped_studies_have_seeds_enough(name):
+    wanted = 10 if name in ("exp2", "exp3", "exp6") else 5
+    assert load(name).seeds >= wanted
+    assert load(name, Overrides(dataset="cifar-10")).seeds >= 3
+
+
+def test_studies_on_cifar_start_from_a_smaller_baseline_than_exp1():
+    cifar = Overrides(dataset="cifar-10")
+    (config,) = load("exp1", cifar).variants.values()
+    smaller = config.model_copy(update={"hidden": (128,), "epochs": 15})
+    for name in ("exp2", "exp4", "exp6"):
+        study = load(name, cifar)
+        assert study.variants[study.baseline] == smaller
 
 
 # --- runs and factors --------------------------------------------------------------------------------------------
@@ -89,7 +131,7 @@ def test_overrides_win_in_every_variant():
     wanted = Overrides(
         dataset="cifar-10",
         epochs=5,
-        seeds=3,
+        seeds=2,
         limit=1000,
         engine="numpy",
         precision="float64",
@@ -102,13 +144,13 @@ def test_overrides_win_in_every_variant():
         assert (config.dataset, config.epochs, config.data.limit) == ("cifar-10", 5, 1000)
         assert (config.engine, config.precision, config.l2) == ("numpy", "float64", 0.001)
         assert (config.optimizer.lr, config.hidden) == (2.0, (64, 32))
-    assert study.seeds == 3
+    assert study.seeds == 2
     assert study.changes == (
         *("engine=numpy", "epochs=5", "hidden=64x32", "l2=0.001", "limit=1000", "optimizer.lr=2.0"),
-        *("precision=float64", "seeds=3", "only=sgd,adam"),
+        *("precision=float64", "seeds=2", "only=sgd,adam"),
     )
     assert study.baseline == "sgd"
-    assert study.finding == load("exp3").finding
+    assert study.finding == load("exp3", Overrides(dataset="cifar-10")).finding != load("exp3").finding
 
 
 def test_folder_is_the_data_set_and_what_changed():
@@ -236,7 +278,7 @@ def test_overrides_that_leave_variants_alike_are_fine_when_one_is_kept():
 
 def test_unknown_study_is_answered_with_the_nearest_and_the_shipped():
     message = complaint(load, "exp33")
-    assert message.startswith("unknown study 'exp33' (did you mean 'exp3'?); allowed: exp1, exp2, exp3")
+    assert message.startswith("unknown study 'exp33' (did you mean 'exp3'?); allowed: best, exp1, exp2, exp3")
     assert message.endswith("; or the path of a .toml file")
     for name in ("", "EXP9", "x\ny", "\x00", ".", "..", "results"):
         assert complaint(load, name).startswith("unknown study ")

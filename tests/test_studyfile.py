@@ -8,7 +8,7 @@ from complaints import complaint
 from studyfiles import writer
 
 from harness.config import DATASET_NAMES, RunConfig
-from harness.study import load
+from harness.study import Overrides, load
 from harness.studyfile import DEFAULT_TARGETS, available, headline
 
 
@@ -19,7 +19,7 @@ def write(tmp_path):
 
 def test_shipped_studies_are_found_by_name_in_order():
     assert list(available()) == sorted(available())
-    assert {"exp1", "exp2", "exp3"} <= set(available())
+    assert {f"exp{i}" for i in range(1, 7)} <= set(available())
     assert all(path.is_file() for path in available().values())
 
 
@@ -138,7 +138,7 @@ def test_grid_names_show_layers_words_and_tables_plainly(write):
     [
         (
             "titel = 'x'",
-            "unknown key 'titel' in my.toml (did you mean 'title'?); allowed: base, baseline, expectation, ",
+            "unknown key 'titel' in my.toml (did you mean 'title'?); allowed: base, baseline, claims, ",
         ),
         ("title = 3", "my.toml: title = 3: must be a text"),
         ("question = ['x']", "my.toml: question = ['x']: must be a text"),
@@ -250,7 +250,7 @@ def test_missing_file_folder_pipe_and_loop_are_named(tmp_path):
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "loop.toml").symlink_to(tmp_path / "loop.toml")
     for name, reason in (
-        ("missing.toml", "there is no such file; shipped studies: exp1, exp2, exp3"),
+        ("missing.toml", "there is no such file; shipped studies: best, exp1, exp2, exp3"),
         ("folder.toml", "is a folder"),
         ("pipe.toml", "is not a regular file"),
         ("loop.toml", "cannot be read: "),
@@ -300,3 +300,99 @@ def test_relative_path_is_taken_from_the_working_folder(write, tmp_path, monkeyp
 def test_listing_looks_at_nothing_but_the_headline(write):
     path = write("title = 'T'\nquestion = 'Q'\nextensions = ['missing.py']\nseeds = -1\n[base]\nl2 = -1")
     assert headline(Path(path)) == ("T", "Q")
+
+
+# --- what a data set changes -------------------------------------------------------------------------------------
+
+PER_DATASET = """
+finding = "F"
+seeds = 4
+target_accuracy = 0.7
+[base]
+l2 = 1
+hidden = [8]
+optimizer = { name = "momentum", lr = 0.5, mu = 0.8 }
+[variants]
+a = {}
+b = { l2 = 2, dropout = 0.1 }
+[grid]
+batch_size = [16, 32]
+[datasets.cifar-10]
+finding = "C"
+seeds = 3
+target_accuracy = 0.3
+[datasets.cifar-10.base]
+l2 = 3
+hidden = [16]
+optimizer.lr = 0.25
+batch_size = 64
+[datasets.cifar-10.variants.b]
+dropout = 0.2
+"""
+CIFAR = Overrides(dataset="cifar-10")
+
+
+def test_a_data_set_lies_over_the_base_and_over_its_variants_but_not_over_the_grid(write):
+    a16, a32, b16, b32 = load(write(PER_DATASET), CIFAR).variants.values()
+    assert [config.l2 for config in (a16, b16)] == [3, 2]
+    assert [config.dropout for config in (a32, b32)] == [0, 0.2]
+    assert [config.batch_size for config in (a16, a32, b16, b32)] == [16, 32, 16, 32]
+    assert {config.hidden for config in (a16, b16)} == {(16,)}
+    assert a16.optimizer.model_dump() == {"name": "momentum", "lr": 0.25, "mu": 0.8}
+
+
+def test_a_data_set_has_seeds_target_and_finding_of_its_own(write):
+    path = write(PER_DATASET)
+    one, other = load(path), load(path, CIFAR)
+    assert (one.seeds, one.target_accuracy, one.finding) == (4, 0.7, "F")
+    assert (other.seeds, other.target_accuracy, other.finding) == (3, 0.3, "C")
+    assert (one.dataset, other.dataset) == ("fashion-mnist", "cifar-10")
+
+
+def test_what_the_data_set_says_is_no_change_and_a_request_wins_over_it(write):
+    path = write(PER_DATASET)
+    assert load(path, CIFAR).changes == ()
+    assert load(path, Overrides(dataset="cifar-10", seeds=3, settings=("hidden=16",))).changes == ()
+    changed = load(path, Overrides(dataset="cifar-10", seeds=4, settings=("l2=7", "optimizer.lr=1")))
+    assert changed.changes == ("l2=7.0", "optimizer.lr=1.0", "seeds=4")
+    assert {(config.l2, config.optimizer.lr) for config in changed.variants.values()} == {(7.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [Overrides(settings=("dataset=cifar-10",)), Overrides(dataset="fashion-mnist", settings=("dataset=cifar-10",))],
+)
+def test_the_data_set_is_the_one_that_is_used_however_it_was_asked_for(write, overrides):
+    assert load(write(PER_DATASET), overrides).variants == load(write(PER_DATASET), CIFAR).variants
+
+
+def test_the_data_set_may_be_that_of_the_file(write):
+    assert load(write(PER_DATASET.replace("[base]", "[base]\ndataset = 'cifar-10'"))).seeds == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("datasets = 3", "my.toml: datasets = 3: must be a table"),
+        ("datasets.cifar-10 = 3", "my.toml: datasets.cifar-10 = 3: must be a table"),
+        ("[datasets.cifar]", "unknown data set 'cifar' in my.toml, datasets (did you mean 'cifar-10'?); allowed: "),
+        ("[datasets.cifar-10]\nseed = 3", "unknown key 'seed' in my.toml, datasets.cifar-10 (did you mean 'seeds'?); "),
+        ("[datasets.cifar-10]\nseeds = 0", "my.toml: datasets.cifar-10.seeds = 0: must be a whole number"),
+        ("[datasets.cifar-10]\ntarget_accuracy = 2", "my.toml: datasets.cifar-10.target_accuracy = 2: must be a num"),
+        ("[datasets.cifar-10]\nfinding = 2", "my.toml: datasets.cifar-10.finding = 2: must be a text"),
+        ("[datasets.cifar-10]\nbase = 2", "my.toml: datasets.cifar-10.base = 2: must be a table"),
+        ("[datasets.cifar-10.base]\nl2 = -1", "my.toml, datasets.cifar-10.base: l2 = -1: must lie in [0, inf)"),
+        ("[datasets.cifar-10.base]\ndataset = 'x'", "my.toml, datasets.cifar-10.base: dataset = 'x': these settings "),
+        ("[datasets.cifar-10.variants.x]", "unknown variant 'x' in my.toml, datasets.cifar-10.variants; allowed: none"),
+        ("[datasets.cifar-10]\nclaims = 3", "my.toml: datasets.cifar-10.claims = 3: must be a list of tables"),
+        ("[[datasets.cifar-10.claims]]", "my.toml, datasets.cifar-10.claims 1: text is missing"),
+    ],
+)
+def test_a_wrong_table_of_a_data_set_is_one_line(write, text, message):
+    path = write(text)
+    assert complaint(load, path, CIFAR).startswith(message)
+
+
+def test_a_table_of_another_data_set_is_known_by_name_at_least(write):
+    assert load(write("[datasets.cifar-10]\nseeds = 0")).seeds == 5
+    assert "unknown key" in complaint(load, write("[datasets.cifar-10]\nsedes = 0"))

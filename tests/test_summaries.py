@@ -93,6 +93,22 @@ def test_seconds_have_three_digits_and_no_exponent(seconds, text):
     assert cells(summary_markdown(summary_frame(runs, ["relu"], None), runs, "t"))[2][-1] == text
 
 
+def test_further_columns_are_shown_where_they_are_asked_for():
+    rows = [
+        row("a", s, epochs_to_target=e, seconds_to_target=e and e / 4, gap=0.02) for s, e in enumerate([3, 5, None])
+    ]
+    rows += [row("b", s, epochs_to_target=2, seconds_to_target=1.5, gap=-0.01) for s in range(3)]
+    runs = runs_frame(rows)
+    show = {"gap", "epochs_to_target", "seconds_to_target", "test_accuracy"}
+    text = summary_markdown(summary_frame(runs, ["a", "b"], None), runs, "t", None, show)
+    head, _, a, b = cells(text)
+    assert head[3:6] == ["Gap", "Epochs to target", "s to target"]
+    assert a[3:6] == ["+0.0200 ± 0.0000", "5 (2/3)", "1.25 (2/3)"]
+    assert b[3:6] == ["-0.0100 ± 0.0000", "2", "1.50"]
+    for words in ("Gap: mean of training less validation accuracy", "runs that never reached it coming last"):
+        assert words in text
+
+
 # ---- terminal
 
 
@@ -104,6 +120,19 @@ def test_terminal_table_fits_in_100_columns():
     for text in ("0.5500 ± 0.6353", "+0.0000 ± 0.0000", "baseline", "Diverged", "Failed", "2.00", "6.00"):
         assert text in shown
     assert "…" not in shown
+
+
+@pytest.mark.parametrize("show", [{"gap"}, {"epochs_to_target", "seconds_to_target"}])
+def test_terminal_table_with_further_columns_fits_in_100_columns(show):
+    rows = [row(v, s, a, gap=0.0123) for v in ("a" * 30, "b") for s, a in enumerate([0.5, 0.6])]
+    rows += [row("b", 2 + i, status=status) for i, status in enumerate(("diverged", "failed"))]
+    rows += [row("b", 4, epochs_to_target=None, seconds_to_target=None, gap=0.0123)]
+    summary = summary_frame(runs_frame(rows), ["a" * 30, "b"], "a" * 30)
+    shown = terminal(terminal_table(summary, "t", "a" * 30, show), width=100)
+    assert max(map(len, shown.split("\n"))) <= 100
+    assert "…" not in shown
+    for text in ("+0.0123",) if "gap" in show else ("2 (2/3)", "4.00 (2/3)"):
+        assert text in shown
 
 
 def test_terminal_table_shows_names_as_they_are_and_passes_no_control_codes_on():

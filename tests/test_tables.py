@@ -90,18 +90,20 @@ def test_epochs_to_a_target_stay_whole_beside_runs_that_never_reach_it():
 
 def test_scores_of_a_class_are_means_over_runs():
     half, all_right = np.array([[2, 2, 0], [0, 1, 0], [0, 0, 0]]), np.diag([4, 1, 0])
-    frame = tables.classes_frame({"x": [half, all_right], "none": [], "1e5": [all_right]}, ["ant", "007", "cod"])
+    frame = tables.classes_frame(
+        {"x": [half, all_right], "none": [], "1e5": [all_right]}, ["ant", "007", "cod"], "best"
+    )
     assert tuple(frame.columns) == tables.CLASS_COLUMNS
     expected = [
-        ("x", 0, "ant", 2, 1.0, 0.75, (2 / 3 + 1) / 2),
-        ("x", 1, "007", 2, (1 / 3 + 1) / 2, 1.0, (1 / 2 + 1) / 2),
-        ("x", 2, "cod", 2, 0.0, 0.0, 0.0),
-        ("1e5", 0, "ant", 1, 1.0, 1.0, 1.0),
-        ("1e5", 1, "007", 1, 1.0, 1.0, 1.0),
-        ("1e5", 2, "cod", 1, 0.0, 0.0, 0.0),
+        ("x", 0, "ant", 2, "best", 1.0, 0.75, (2 / 3 + 1) / 2),
+        ("x", 1, "007", 2, "best", (1 / 3 + 1) / 2, 1.0, (1 / 2 + 1) / 2),
+        ("x", 2, "cod", 2, "best", 0.0, 0.0, 0.0),
+        ("1e5", 0, "ant", 1, "best", 1.0, 1.0, 1.0),
+        ("1e5", 1, "007", 1, "best", 1.0, 1.0, 1.0),
+        ("1e5", 2, "cod", 1, "best", 0.0, 0.0, 0.0),
     ]
-    assert [line[:4] for line in frame.itertuples(index=False)] == [line[:4] for line in expected]
-    np.testing.assert_allclose(frame[list(tables.CLASS_COLUMNS[4:])], [line[4:] for line in expected], rtol=1e-14)
+    assert [line[:5] for line in frame.itertuples(index=False)] == [line[:5] for line in expected]
+    np.testing.assert_allclose(frame[list(tables.CLASS_COLUMNS[5:])], [line[5:] for line in expected], rtol=1e-14)
     assert_frame_equal(tables.from_csv(tables.to_csv(frame)), frame, check_exact=True)
 
 
@@ -112,7 +114,7 @@ def test_scores_of_one_run_are_scikit_learns():
     truth, predicted = rng.integers(0, 4, (2, 101))
     frame = tables.classes_frame({"x": [confusion_matrix(truth, predicted, 4)]}, list("abcd"))
     expected = precision_recall_fscore_support(truth, predicted)[:3]
-    np.testing.assert_allclose(frame[list(tables.CLASS_COLUMNS[4:])].to_numpy().T, expected, rtol=1e-14)
+    np.testing.assert_allclose(frame[list(tables.CLASS_COLUMNS[5:])].to_numpy().T, expected, rtol=1e-14)
 
 
 def test_no_classes_give_the_columns():
@@ -182,7 +184,10 @@ def test_variant_without_a_done_run_keeps_its_line(baseline):
     runs = runs_of({"a": [0.5, 0.6], "b": ["diverged", "failed"]})
     summary = tables.summary_frame(runs, ["a", "b", "never run"], baseline)
     assert summary[["n", "diverged", "failed"]].to_numpy().tolist() == [[2, 0, 0], [0, 1, 1], [0, 0, 0]]
-    assert summary.drop(columns=["variant", "n", "diverged", "failed", "difference_n"])[1:].isna().all(axis=None)
+    assert set(summary["select"]) == {"last"}
+    counts = ["n", "diverged", "failed", "difference_n", "reached"]
+    assert (summary["reached"] == [2, 0, 0]).all()
+    assert summary.drop(columns=["variant", "select", *counts])[1:].isna().all(axis=None)
 
 
 def test_times_are_a_median_per_epoch_and_a_mean_per_run():
@@ -194,10 +199,49 @@ def test_times_are_a_median_per_epoch_and_a_mean_per_run():
     assert (summary["seconds_per_epoch"], summary["train_seconds"]) == (2.0, 40.0)
 
 
-def test_nan_of_a_done_run_is_never_dropped_silently():
-    runs = tables.runs_frame([row(), row(seed=1, val_accuracy=NAN, seconds_per_epoch=NAN)])
+def test_the_gap_has_a_mean_and_an_interval():
+    runs = tables.runs_frame([row(seed=0, gap=0.02), row(seed=1, gap=0.06), row(seed=2, status="diverged")])
     summary = line(tables.summary_frame(runs, ["relu"], None), "relu")
-    assert summary[["val_accuracy", "seconds_per_epoch"]].isna().all()
+    half = math.tan(0.475 * math.pi) * 0.02  # Student's t at 0.975 for one degree of freedom, std / sqrt(2)
+    assert summary["gap"] == pytest.approx(0.04)
+    assert (summary["gap_low"], summary["gap_high"]) == pytest.approx((0.04 - half, 0.04 + half))
+
+
+@pytest.mark.parametrize(
+    ("own", "gap"),
+    [
+        ({"train_accuracy": 0.75, "val_accuracy": 0.5}, 0.25),
+        ({"train_accuracy": 0.5, "val_accuracy": 0.75}, -0.25),
+        ({"val_accuracy": 0.5}, None),
+        ({}, None),
+    ],
+)
+def test_a_gap_is_training_less_validation_accuracy(own, gap):
+    assert tables.gap_column(own) == {"gap": gap}
+
+
+def test_the_gap_of_a_diverged_run_is_none_that_counts():
+    assert math.isnan(tables.gap_column({"train_accuracy": NAN, "val_accuracy": NAN})["gap"])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "reached", "median"),
+    [([2, 4, 9], 3, 4), ([2, 4, None], 2, 4), ([2, None, None], 1, None), ([2, 4, 9, None], 3, 6.5), ([None], 0, None),
+     ([2, None], 1, None)],
+)  # fmt: skip
+def test_runs_that_never_reach_the_target_come_last(epochs, reached, median):
+    rows = [row(seed=s, epochs_to_target=e, seconds_to_target=e and e / 2) for s, e in enumerate(epochs)]
+    rows.append(row(seed=9, status="diverged"))
+    summary = line(tables.summary_frame(tables.runs_frame(rows), ["relu"], None), "relu")
+    assert summary["reached"] == reached
+    for name, factor in (("epochs_to_target", 1), ("seconds_to_target", 0.5)):
+        assert math.isnan(summary[name]) if median is None else summary[name] == median * factor
+
+
+def test_nan_of_a_done_run_is_never_dropped_silently():
+    runs = tables.runs_frame([row(), row(seed=1, val_accuracy=NAN, seconds_per_epoch=NAN, gap=NAN)])
+    summary = line(tables.summary_frame(runs, ["relu"], None), "relu")
+    assert summary[["val_accuracy", "seconds_per_epoch", "gap", "gap_low", "gap_high"]].isna().all()
     runs.loc[1, "test_accuracy"] = NAN
     with pytest.raises(ValueError, match="value 1 of 2 is nan"):
         tables.summary_frame(runs, ["relu"], None)
@@ -215,6 +259,11 @@ def test_factors_stand_beside_the_variant():
 def test_two_runs_of_one_seed_are_refused():
     with pytest.raises(ValueError, match="'relu' has more than one done run of a seed"):
         tables.summary_frame(tables.runs_frame([row(), row()]), ["relu"], None)
+
+
+def test_runs_that_report_different_epochs_are_refused():
+    with pytest.raises(ValueError, match=r"several values of select: \['last', 'best'\]"):
+        tables.summary_frame(tables.runs_frame([row(), row(seed=1, select="best")]), ["relu"], None)
 
 
 def test_a_factor_that_varies_within_a_variant_is_refused():
