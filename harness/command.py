@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
-from harness import signals
+from harness import memory, signals
 from harness.errors import UserError, show, unknown
 
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+MAX_JOBS = 1024  # processes of this machine
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,6 +59,18 @@ def number(text: str) -> int | str:
     return int(text) if text.removeprefix("-").isdecimal() and len(text) < 20 else text
 
 
+def require_number(name: str, value: object, most: int) -> None:
+    """Check an option that is a whole number from 1 on, if it was given.
+
+    Raises
+    ------
+    UserError
+        With its name and its range.
+    """
+    if value is not None and not (isinstance(value, int) and 1 <= value <= most):
+        raise UserError(f"{name} = {show(value)}: must be a whole number in [1, {most}]")
+
+
 def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Call a command with its arguments; returns its exit status, with what went wrong on stderr in one line."""
     try:
@@ -69,6 +82,11 @@ def run(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> in
     except KeyboardInterrupt:
         print("stopped before any run began", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if not memory.ran_out(error):
+            raise
+        print("error: out of memory; finished runs are kept, and the same command goes on", file=sys.stderr)
+        return WRONG_REQUEST
 
 
 def main(command: Callable[[Sequence[str]], int]) -> NoReturn:

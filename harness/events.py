@@ -1,7 +1,7 @@
 """News from worker processes to the one that started them: epochs as they end, over a loopback socket, one JSON a line.
 
 News is for the eye: a lost line costs nothing, and a worker that cannot send goes on with its run. Results do not
-travel this way.
+travel this way. A worker may also ask: it then waits for a line that says yes or no.
 """
 
 from __future__ import annotations
@@ -12,12 +12,23 @@ import queue
 import secrets
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 Event = dict[str, Any]
 CONNECT_SECONDS = 2.0
+
+
+class Sends(Protocol):
+    """Something that sends events."""
+
+    def send(self, event: Event) -> None:
+        """Send one event, if anybody listens."""
+
+    def ask(self, event: Event) -> bool:
+        """Send one event and wait for the answer; no, if nobody is there to say yes."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +42,19 @@ class Address:
 class Listener:
     """Collects events from any number of senders until it is closed.
 
+    Parameters
+    ----------
+    answer : callable, optional
+        Answers the events that are questions, in a thread of its own for each sender; without it the answer is no.
+
     Attributes
     ----------
     address : Address or None
         None on a machine without a loopback network: there is no news then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Callable[[Event], bool] = lambda event: False) -> None:
+        self._answer = answer
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._socket: socket.socket | None = None
         self.address: Address | None = None
@@ -73,7 +90,10 @@ class Listener:
         with connection, connection.makefile("r", encoding="utf-8") as lines, suppress(OSError, ValueError):
             if lines.readline(100).strip() == token:
                 for line in lines:
-                    self._events.put(json.loads(line))
+                    event = json.loads(line)
+                    self._events.put(event)
+                    if event.get("question"):
+                        connection.sendall(b"yes\n" if self._answer(event) else b"no\n")
 
 
 class Sender:
@@ -92,9 +112,23 @@ class Sender:
         if self._socket is None:
             return
         try:
-            self._socket.sendall((json.dumps(_finite(event)) + "\n").encode())
+            self._socket.sendall((json.dumps(finite(event)) + "\n").encode())
         except OSError:
             self.close()
+
+    def ask(self, event: Event) -> bool:
+        """Send one event and wait for the answer; no, if nobody is there to say yes."""
+        self.send({**event, "question": True})
+        reply = b""
+        try:
+            while self._socket is not None and not reply.endswith(b"\n"):
+                self._socket.settimeout(None)
+                if not (part := self._socket.recv(8)):
+                    self.close()
+                reply += part
+        except OSError:
+            self.close()
+        return reply == b"yes\n"
 
     def close(self) -> None:
         """Send no more."""
@@ -103,8 +137,8 @@ class Sender:
             self._socket = None
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value with None for NaN and infinities, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(v) for key, v in value.items()}
+        return {key: finite(v) for key, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -77,6 +77,7 @@ class Progress:
         self._total_epochs = sum(epochs.values())
         self._running: dict[str, dict[str, Any]] = {}
         self._finished = self._finished_epochs = self._failed = self._diverged = 0
+        self._gone: dict[str, int] = {}  # epochs of runs that went on, trained earlier
         self._started = time.monotonic()
         self._last_line = self._started
         self._live: Live | None = None
@@ -98,8 +99,15 @@ class Progress:
     def update(self, events: Iterable[dict[str, Any]]) -> None:
         """Take in news from the workers and show the state."""
         for event in events:
-            if event["kind"] == "start":
+            if event["kind"] == "note":
+                self.note(event["text"])
+            elif event["kind"] == "resumed":
+                self._gone[event["run_id"]] = event["epoch"]
+            elif event["kind"] == "start":
                 self._running[event["run_id"]] = {**event, "epoch": 0}
+            elif event["kind"] == "wait":
+                holder = event["holder"] or "another process"
+                self.note(f"{event['variant']} seed {event['seed']} is being made by {holder}; waiting for it")
             elif event["run_id"] in self._running:
                 self._running[event["run_id"]].update(event)
         self._show()
@@ -126,8 +134,8 @@ class Progress:
 
     def _seconds_left(self) -> float:
         done = self._finished_epochs + sum(run["epoch"] for run in self._running.values())
-        elapsed = time.monotonic() - self._started
-        return elapsed * (self._total_epochs - done) / done if done else math.nan
+        elapsed, fresh = time.monotonic() - self._started, done - sum(self._gone.values())
+        return elapsed * (self._total_epochs - done) / fresh if fresh > 0 else math.nan
 
     def _counts(self) -> str:
         bad = [f"{n} {name}" for n, name in ((self._diverged, "diverged"), (self._failed, "failed")) if n]
@@ -135,7 +143,7 @@ class Progress:
 
     def _left(self) -> str:
         seconds = self._seconds_left()
-        return "" if math.isnan(seconds) else f"about {_duration(seconds)} left"
+        return "" if math.isnan(seconds) else f"about {duration(seconds)} left"
 
     def _render(self) -> Group:
         self._bars.update(self._bar, completed=self._finished, left=self._left() + self._counts())
@@ -165,7 +173,8 @@ def _bar(done: int, total: int) -> str:
     return f"{'━' * filled}{'─' * (width - filled)} {done}/{total}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in hours, minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,39 +1,78 @@
 """Carries out tasks in worker processes: joblib's loky pool, one thread each, results as they come.
 
-A worker that dies takes no finished run with it: what was running is tried again in a new pool, up to TRIES times, and
-alone, so that a run that kills its worker takes no other one down. Ctrl-C ends the workers at once.
+A worker that dies takes no finished run with it: its pool is replaced, and its run is tried again, alone, so that it
+takes no other one down with it; after TRIES deaths it is given up. Which run was with the dead worker is read off the
+lock that a worker holds while it makes one; where that does not tell, all that may have been is tried alone. Ctrl-C
+ends the workers at once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from harness import signals, worker
+from harness import locks, signals, worker
+from harness.errors import UserError
 from harness.worker import Kind, Outcome, Task
+
+T = TypeVar("T")
 
 TRIES = 3
 POLL_SECONDS = 0.1
+DEATH_SECONDS = 1.0  # at most, from the end of a process's files to its exit code
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 IDLE_SECONDS = 3600.0
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A task, how many workers have died of it, and whether it may run beside others."""
+
+    task: Task
+    deaths: int = 0
+    alone: bool = False
+
+
 class Pool:
-    """A pool of worker processes, none until it is opened."""
+    """A pool of worker processes, none until it is opened.
+
+    Attributes
+    ----------
+    jobs : int
+        So many workers.
+    """
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
+        self._dead: dict[int, int | None] = {}
+        self._looked = threading.Event()
         self._executor: Any = None
 
     def open(self) -> None:
-        """Start the workers; they get ready while the caller goes on."""
+        """Start the workers; they get ready while the caller goes on.
+
+        Raises
+        ------
+        UserError
+            When the system grants no more processes, memory or semaphores.
+        """
+        try:
+            self._open()
+        except OSError as error:
+            raise UserError(f"cannot start {self.jobs} worker processes: {error.strerror or error}") from error
+
+    def _open(self) -> None:
         from joblib.externals.loky import ProcessPoolExecutor
 
         if os.name == "posix":  # these shield themselves from Ctrl-C when they start, and then lift our own shield
@@ -45,9 +84,17 @@ class Pool:
             loky_tracker.ensure_running()
         # Loky replaces a worker whose memory grew; that is no news to a user.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given", UserWarning)
+        # A crash is told by its signal; loky would add the stacks of all threads, unless the user asks for them.
+        environment = {**ONE_THREAD, "PYTHONFAULTHANDLER": os.environ.get("PYTHONFAULTHANDLER", "")}
         self._executor = ProcessPoolExecutor(
-            self.jobs, env=ONE_THREAD, initializer=worker.start, initargs=(os.getpid(),), timeout=IDLE_SECONDS
+            self.jobs,
+            env=environment,
+            initializer=worker.start,
+            initargs=(os.getpid(), self.jobs),
+            timeout=IDLE_SECONDS,
         )
+        self._dead = {}
+        self._looked.clear()
         self.submit(int)  # starts all workers
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -60,7 +107,24 @@ class Pool:
         """
         with signals.deferred():
             future: Future[Any] = self._executor.submit(function, *arguments)
+        future.add_done_callback(self._look_for_dead)
         return future
+
+    def _look_for_dead(self, future: Future[Any]) -> None:
+        """Note who has died; loky calls this when it has seen that somebody has, and before it ends the others."""
+        if not future.cancelled() and isinstance(future.exception(), BrokenProcessPool) and not self._looked.is_set():
+            with contextlib.suppress(Exception):  # loky's own table, which it may be taking down
+                processes = {each.sentinel: each for each in list(self._executor._processes.values())}
+                ended = [processes[sentinel] for sentinel in connection.wait(processes, 0)]
+                for each in ended:
+                    each.join(DEATH_SECONDS)
+                self._dead = {each.pid: each.exitcode for each in ended}
+            self._looked.set()
+
+    def dead(self) -> dict[int, int | None]:
+        """Exit codes by process number of the workers whose death broke the pool; loky then ends the others."""
+        self._looked.wait(2 * DEATH_SECONDS)  # futures are done a moment before anybody looks
+        return self._dead
 
     def reopen(self) -> None:
         """Replace a pool whose worker died."""
@@ -104,14 +168,28 @@ def compile_kernels(
             on_poll(0, 0)
         if names.exception() is not None:
             return
-        waiting, running, ready = deque(names.result()), set[Future[Any]](), 0
-        n_parts = len(waiting)
-        while waiting or running:
-            while waiting and len(running) < 2 * pool.jobs:  # loky fails when it is stopped with more than it can hold
-                running.add(pool.submit(worker.compile_part, *waiting.popleft(), extensions))
-            finished, running = wait(running, POLL_SECONDS, FIRST_COMPLETED)
-            ready += len(finished)
-            on_poll(ready, n_parts)
+        each(worker.compile_part, [(*part, extensions) for part in names.result()], pool, on_poll)
+
+
+def each(
+    function: Callable[..., T], calls: Sequence[tuple[Any, ...]], pool: Pool, on_poll: Callable[[int, int], Any]
+) -> list[Future[T]]:
+    """Have workers call a function with each of the given arguments; returns when all calls have ended.
+
+    Raises
+    ------
+    BrokenProcessPool
+        When a worker has died.
+    """
+    futures: list[Future[T]] = []
+    running: set[Future[T]] = set()
+    while len(futures) < len(calls) or running:
+        while len(futures) < len(calls) and len(running) < 2 * pool.jobs:  # stopped with more, loky fails
+            futures.append(pool.submit(function, *calls[len(futures)]))
+            running.add(futures[-1])
+        _, running = wait(running, POLL_SECONDS, FIRST_COMPLETED)
+        on_poll(len(futures) - len(running), len(calls))
+    return futures
 
 
 def run(tasks: Sequence[Task], pool: Pool, on_poll: Callable[[], Any]) -> Iterator[Outcome]:
@@ -126,13 +204,13 @@ def run(tasks: Sequence[Task], pool: Pool, on_poll: Callable[[], Any]) -> Iterat
     on_poll
         Called at least ten times a second while runs go on, for progress.
     """
-    waiting: deque[tuple[Task, int]] = deque((task, 1) for task in tasks)
-    given: dict[Future[Outcome], tuple[Task, int]] = {}  # to the pool, in this order
+    waiting = deque(Attempt(task) for task in tasks)
+    given: dict[Future[Outcome], Attempt] = {}  # to the pool, in this order
     while waiting or given:
         broken = False
         try:
-            while waiting and _may_be_given(waiting[0][1], [attempt for _, attempt in given.values()], pool.jobs):
-                given[pool.submit(worker.execute, waiting[0][0])] = waiting[0]
+            while waiting and _may_be_given(waiting[0], given.values(), pool.jobs):
+                given[pool.submit(worker.execute, waiting[0].task)] = waiting[0]
                 waiting.popleft()
         except BrokenProcessPool:
             broken = True
@@ -147,20 +225,42 @@ def run(tasks: Sequence[Task], pool: Pool, on_poll: Callable[[], Any]) -> Iterat
         if broken:
             lost = list(given.values())  # a dead worker ends the whole pool
             given.clear()
+            dead = pool.dead()
+            suspects, sure = _suspects(lost, pool.jobs, dead)
+            exit_code = next(iter(dead.values()), None)
             pool.reopen()
-            for place, (task, attempt) in reversed(list(enumerate(lost))):
-                if place >= pool.jobs:  # workers take tasks in order, so this one had not begun
-                    waiting.appendleft((task, attempt))
-                elif attempt < TRIES:
-                    waiting.appendleft((task, attempt + 1))
+            waiting.extendleft(each for each in reversed(lost) if each not in suspects)
+            for each in suspects:
+                again = replace(each, deaths=each.deaths + sure, alone=True)
+                if again.deaths < TRIES:
+                    waiting.append(again)
                 else:
-                    yield Outcome(task.run_id, "failed", f"its worker process died {TRIES} times; out of memory?")
+                    yield Outcome(each.task.run_id, "failed", _why(exit_code))
 
 
-def _may_be_given(attempt: int, given: Sequence[int], jobs: int) -> bool:
-    """Whether the pool may get a task beside those it has, given their attempts.
+def _suspects(lost: Sequence[Attempt], jobs: int, dead: Iterable[int]) -> tuple[list[Attempt], bool]:
+    """Those that the dead workers were at, or else all that may have begun; and whether it is sure that it was they."""
+    begun = list(lost[:jobs])  # workers take tasks in order
+    names = {locks.name_of(pid) for pid in dead}
+    with_them = [each for each in begun if locks.last_holder(each.task.lock) in names]
+    if with_them:
+        return with_them, True
+    return begun, len(begun) == 1 and (begun[0].alone or jobs == 1)
 
-    It gets as many ahead as it has workers, so that none waits for this process; what was with a dead worker runs
+
+def _why(exit_code: int | None) -> str:
+    """Reason of a run that is given up."""
+    how = ""
+    if exit_code is not None and exit_code < 0:
+        with contextlib.suppress(ValueError):  # a number without a name
+            how = f" of {signal.Signals(-exit_code).name}"
+    return f"its worker process died {TRIES} times{how}" + ("; out of memory?" if how in ("", " of SIGKILL") else "")
+
+
+def _may_be_given(attempt: Attempt, given: Collection[Attempt], jobs: int) -> bool:
+    """Whether the pool may get a task beside those it has.
+
+    It gets as many ahead as it has workers, so that none waits for this process; what may have ended a worker runs
     alone.
     """
-    return not given if attempt > 1 else len(given) < 2 * jobs and max(given, default=1) == 1
+    return not given if attempt.alone else len(given) < 2 * jobs and not any(each.alone for each in given)

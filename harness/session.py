@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import math
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from harness import data, outputs, runner, signals, store
-from harness.cache import Dataset
+from harness import checkpoint, data, footprint, making, outputs, planner, runner, signals, store
+from harness.cache import Dataset, require_unchanged
+from harness.checkpoint import NO_WISHES, Wishes
 from harness.command import DONE, INTERRUPTED, SOME_FAILED
 from harness.config import RunConfig
-from harness.events import Address, Listener
+from harness.errors import UserError, show
 from harness.files import require_writable, sweep
+from harness.locks import claimed
 from harness.outputs import Entry
-from harness.progress import Pause, Progress, standard_output
+from harness.places import PlaceLostError, opened
+from harness.progress import Pause, standard_output
 from harness.study import Run, Study
-from harness.tracking import Tracker, chosen_mode
+from harness.summaries import counted
+from harness.tracking import Subject, Tracker, chosen_mode
 from harness.version import code_version, run_id
-from harness.worker import Kind, Outcome, Task
+from harness.worker import Outcome
 
-COMPILED_SECONDS = 4.0  # longer than workers take to start and to load kernels
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,25 @@ class Request:
     data_dir : Path or None
         Folder of data sets.
     jobs : int or None
-        Runs at a time; None for the cores this process may use.
+        Runs at a time; None for the cores this process may use, or for all workers of a cluster.
+    backend : str
+        ``loky``: worker processes of this machine; ``dask``: a Dask cluster.
+    scheduler : str or None
+        Address of a cluster's scheduler; None starts a cluster on this machine.
     fresh : bool
         Whether to make again what is stored.
+    wishes : Wishes
+        What to do about checkpoints.
     timing : bool
         Whether to time each variant alone afterwards.
     wandb : str or None
         ``offline``, ``online`` or ``disabled``; None leaves it to W&B's own settings.
+    spared : frozenset of str
+        Runs that ``fresh`` leaves alone, by name.
+    ahead : tuple of RunConfig
+        Runs of later requests, whose kernels are compiled along with those of this one.
+    compiled : bool
+        Whether that has been done for this one.
     """
 
     study: Study
@@ -59,9 +72,15 @@ class Request:
     out: Path = Path("results")
     data_dir: Path | None = None
     jobs: int | None = None
+    backend: str = "loky"
+    scheduler: str | None = None
     fresh: bool = False
+    wishes: Wishes = NO_WISHES
     timing: bool = False
     wandb: str | None = None
+    spared: frozenset[str] = frozenset()
+    ahead: tuple[RunConfig, ...] = ()
+    compiled: bool = False
 
     @property
     def runs_folder(self) -> Path:
@@ -76,11 +95,25 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """A request against what is stored: its runs with their names, and the names of those already there."""
+    """A request against what is stored.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        Images of all runs.
+    runs : list of (name, Run)
+        All that is asked for.
+    stored, begun : set of str
+        Names of those already there, and of those that can go on.
+    replaces : dict of str to str
+        Seals by name of stored runs that are to be made again.
+    """
 
     dataset: Dataset
     runs: list[tuple[str, Run]]
     stored: set[str]
+    begun: set[str]
+    replaces: dict[str, str] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[tuple[str, Run]]:
@@ -88,18 +121,31 @@ class Plan:
         return [(name, run) for name, run in self.runs if name not in self.stored]
 
     @property
-    def queue(self) -> list[tuple[str, Run]]:
-        """The same in the order to start them: of the last seed the longest first, so that all cores end together."""
-        last = max((run.config.seed for _, run in self.missing), default=0)
-        return sorted(
-            self.missing, key=lambda item: self._work(item[1].config) if item[1].config.seed == last else -math.inf
-        )
+    def configs(self) -> list[RunConfig]:
+        """Their settings."""
+        return [run.config for _, run in self.missing]
 
-    def _work(self, config: RunConfig) -> float:
-        """How long a run takes, in no unit, less than zero: the longest come first."""
-        sizes = (self.dataset.X.shape[1], *config.hidden, len(self.dataset.class_names))
-        images = config.data.limit or len(self.dataset.X)
-        return float(-config.epochs * images * sum(a * b for a, b in itertools.pairwise(sizes)))
+
+@dataclass(frozen=True)
+class Ending:
+    """How a request ended.
+
+    Attributes
+    ----------
+    status : int
+        The exit status.
+    made : frozenset of str
+        Names of the runs that it made.
+    entries : tuple of Entry
+        All its runs; none if it was stopped.
+    findings : DataFrame or None
+        What came of the study's claims.
+    """
+
+    status: int
+    made: frozenset[str] = frozenset()
+    entries: tuple[Entry, ...] = ()
+    findings: pd.DataFrame | None = None
 
 
 def make_plan(request: Request) -> Plan:
@@ -110,65 +156,141 @@ def make_plan(request: Request) -> Plan:
     UserError
         When the data cannot be found, or leaves no images to train on.
     """
+    dataset = find_data(request)
+    runs = [(run_id(run.config, dataset.fingerprint), run) for run in request.study.runs()]
+    if request.wishes.from_epoch is not None:
+        _require_checkpoints(request, runs, request.wishes.from_epoch)
+    again = request.fresh or request.wishes.from_epoch is not None
+    seals = _stored(request, runs)
+    stored = {name for name in seals if not again or name in request.spared}
+    begun = set() if request.fresh else {name for name, _ in runs}.intersection(checkpoint.begun(request.runs_folder))
+    replaces = {name: seal for name, seal in seals.items() if name not in stored}
+    return Plan(dataset, runs, stored, begun - stored, replaces)
+
+
+def find_data(request: Request) -> Dataset:
+    """Find the data that a request needs.
+
+    Raises
+    ------
+    UserError
+        When they cannot be found, or leave no images to train on.
+    """
     configs = list(request.study.variants.values())
     dataset = data.find(configs[0].dataset, request.data_dir)
     for settings in {config.data: None for config in configs}:
         data.make_split(dataset, settings.split, settings.split_seed, settings.limit)
-    runs = [(run_id(run.config, dataset.fingerprint), run) for run in request.study.runs()]
-    return Plan(dataset, runs, set() if request.fresh else _stored(request, runs))
+    return dataset
 
 
-def _stored(request: Request, runs: Sequence[tuple[str, Run]]) -> set[str]:
-    """Names of the runs that are on disk, whole."""
-    return {name for name, _ in runs if store.load_run(request.runs_folder, name) is not None}
+def _require_checkpoints(request: Request, runs: Sequence[tuple[str, Run]], epoch: int) -> None:
+    """Make sure that every run can be rolled back."""
+    kept = checkpoint.begun(request.runs_folder)
+    for name, run in runs:
+        if epoch not in kept.get(name, ()):
+            known = f"kept: {', '.join(map(str, kept[name]))}" if name in kept else "none is kept"
+            advice = "--checkpoint-every keeps them while a run is made"
+            raise UserError(
+                f"--from-epoch {epoch}: {show(run.variant)} seed {run.config.seed} has no checkpoint of this epoch; "
+                f"{known}; {advice}"
+            )
+
+
+def _stored(request: Request, runs: Sequence[tuple[str, Run]]) -> dict[str, str]:
+    """Seals by name of the runs that are on disk, whole."""
+    found = ((name, store.load_run(request.runs_folder, name)) for name, _ in runs)
+    return {name: run.seal for name, run in found if run is not None}
 
 
 def dry_run(request: Request) -> int:
-    """Say what a request would do."""
+    """Say what a request would do, and how long that takes."""
+    if request.study.tuning is not None:
+        from harness import tuner
+
+        return tuner.dry_run(request)
+    signals.checkpoint()
     plan = make_plan(request)
     console = standard_output()
     _introduce(console, request, plan)
+    with signals.restored():
+        estimate = making.estimate(request, plan, console)
     for name, config in request.study.variants.items():
-        changed = {key: value for key, value in config.flat().items() if key in request.study.factor_keys}
-        settings = ", ".join(f"{key} = {value}" for key, value in changed.items())
-        console.print(Text(f"  {name}: {settings}"), soft_wrap=True)
+        settings = ", ".join(f"{key} = {value}" for key, value in request.study.factor_values(config).items())
+        console.print(Text(f"  {name}: {settings}{estimate.of_variant(name)}"), soft_wrap=True)
+    lines = planner.describe(estimate, request.jobs)
+    for line in [*lines, footprint.describe(plan.configs, plan.dataset)] if plan.missing else lines:
+        console.print(Text(line), soft_wrap=True)
     return DONE
 
 
-def run(request: Request) -> int:
-    """Carry a request out; returns the exit status.
+def run(request: Request) -> Ending:
+    """Carry a request out.
 
     Raises
     ------
     UserError
         When the request cannot be carried out; nothing has been run then.
     """
+    if request.study.tuning is not None:  # comes back here with what it has chosen
+        from harness import tuner
+
+        return tuner.run(request)
     signals.checkpoint()
     mode = chosen_mode(request.wandb)
     require_writable("--out", request.runs_folder, request.folder)
     plan = make_plan(request)
+    with claimed(request.runs_folder, request.folder):
+        return _run(request, plan, mode)
+
+
+def _run(request: Request, plan: Plan, mode: str | None) -> Ending:
     for folder in (request.runs_folder, request.folder):
         sweep(folder)
+    for name in plan.stored.intersection(checkpoint.begun(request.runs_folder)):
+        checkpoint.finish(request.runs_folder, name)
     console = standard_output()
     _introduce(console, request, plan)
     try:
         with signals.restored(), make_tracker(request, plan, mode, console) as tracker:
-            failures = _make(request, plan, console, tracker) if plan.missing else {}
-            status = _report(request, plan, console, failures)
+            made = making.make(request, plan, console, tracker)
+            ending = _report(request, plan, console, made)
             tracker.close()
-            return max(status, _time(request, plan, console)) if request.timing else status
+            if request.timing:
+                ending = replace(ending, status=max(ending.status, _time(request, plan, console)))
+            return ending
     except KeyboardInterrupt:
         with signals.ignored():
-            kept = len(_stored(request, plan.runs))
-            words = "the same command without --fresh" if request.fresh else "the same command"
-            rest = "goes on with the rest" if kept < len(plan.runs) else "writes the tables"
-            console.print(Text(f"Stopped. {kept} of {len(plan.runs)} runs are kept; {words} {rest}."), soft_wrap=True)
-        return INTERRUPTED
+            _say_what_is_kept(request, plan, console, "Stopped")
+        return Ending(INTERRUPTED)
+    except PlaceLostError as lost:
+        _say_what_is_kept(request, plan, console, f"Stopped: {lost}")
+        return Ending(SOME_FAILED)
+
+
+def _say_what_is_kept(request: Request, plan: Plan, console: Console, what: str) -> None:
+    kept = len(_stored(request, plan.runs))
+    words = "the same command without --fresh" if request.fresh else "the same command"
+    rest = "goes on with the rest" if kept < len(plan.runs) else "writes the tables"
+    console.print(Text(f"{what}. {kept} of {len(plan.runs)} runs are kept; {words} {rest}."), soft_wrap=True)
 
 
 def make_tracker(request: Request, plan: Plan, mode: str | None, console: Console) -> Tracker:
     """Who tracks a request's runs in W&B."""
-    return Tracker(mode, request.study, plan.dataset, plan.runs, request.folder, request.runs_folder, console)
+    study = request.study
+    facts = {
+        "study": study.name,
+        "title": study.title,
+        "question": study.question,
+        "expectation": study.expectation,
+        "finding": study.finding,
+        "baseline": study.baseline,
+        "variants": list(study.variants),
+        "seeds": study.seeds,
+        "changes": list(study.changes),
+        "select": study.select,
+    }
+    subject = Subject("study", facts)
+    return Tracker(mode, subject, plan.dataset, plan.runs, request.folder, request.runs_folder, console)
 
 
 def _introduce(console: Console, request: Request, plan: Plan) -> None:
@@ -180,110 +302,40 @@ def _introduce(console: Console, request: Request, plan: Plan) -> None:
     settings = next(iter(study.variants.values())).data
     split = data.make_split(dataset, settings.split, settings.split_seed, settings.limit)
     parts = " / ".join(f"{len(part):,}" for part in (split.train, split.val, split.test))
-    size = f"{_count(len(study.variants), 'variant')} x {_count(study.seeds, 'seed')}"
-    runs = f"{_count(len(plan.runs), 'run')}: {size}, {len(plan.stored)} already stored"
+    size = f"{counted(len(study.variants), 'variant')} x {counted(study.seeds, 'seed')}"
+    runs = f"{counted(len(plan.runs), 'run')}: {size}, {len(plan.stored)} already stored"
+    runs += f", {len(plan.begun)} to go on from a checkpoint" if plan.begun else ""
     console.print(Text(f"{parts} images to train, validate, test; {runs}"), soft_wrap=True)
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
-
-
-def _make(request: Request, plan: Plan, console: Console, tracker: Tracker) -> dict[str, Outcome]:
-    """Make the missing runs; returns the failed ones by name."""
-    missing, failures = plan.queue, {}
-    jobs = min(request.jobs or _cores(), len(missing))
-    news = Listener()
-    with contextlib.closing(news), _workers(jobs) as pool:
-        _compile(request, missing, pool, console)
-        tasks = [_task(request, plan, name, each, jobs, news.address) for name, each in missing]
-        with Progress(console, {name: each.config.epochs for name, each in missing}) as progress:
-
-            def on_poll() -> None:
-                signals.checkpoint()
-                events = news.drain()
-                progress.update(events)
-                tracker.update(events)
-
-            for left, outcome in zip(reversed(range(len(tasks))), runner.run(tasks, pool, on_poll), strict=True):
-                if left == jobs - 1:  # from here on a core is idle
-                    threading.Thread(target=outputs.preload, daemon=True).start()
-                progress.finish(outcome.run_id, outcome.status)
-                tracker.finish(outcome.run_id, outcome.status, outcome.reason)
-                if outcome.status == "failed":
-                    failures[outcome.run_id] = outcome
-                    progress.note(f"run {outcome.run_id} failed: {outcome.reason}")
-    return failures
-
-
-@contextlib.contextmanager
-def _workers(jobs: int) -> Iterator[runner.Pool]:
-    """Worker processes, which end with the block, and at once if it breaks off."""
-    pool = runner.Pool(jobs)
-    try:
-        pool.open()
-        yield pool
-        pool.close()
-    except BaseException:
-        with signals.ignored():
-            pool.kill()
-        raise
-
-
-def _compile(request: Request, missing: Sequence[tuple[str, Run]], pool: runner.Pool, console: Console) -> None:
-    """Compile what the runs need, once, before workers look for it in the cache on disk."""
-    kinds = list(dict.fromkeys(_kind(run.config) for _, run in missing if run.config.engine == "numba"))
-    if not kinds:
-        return
-    from kernels.jit import cache_folder
-
-    if not cache_folder().is_dir():
-        console.print(Text("Compiling kernels for this machine, once (5 to 20 s) …"))
-    start = time.perf_counter()
-    with Pause(console, "compiling kernels") as pause:
-
-        def on_poll(ready: int, parts: int) -> None:
-            signals.checkpoint()
-            pause.update(f"{ready} of {parts} parts ready" if parts else "starting the workers")
-
-        runner.compile_kernels(kinds, request.study.extensions, pool, on_poll)
-    seconds = time.perf_counter() - start
-    if seconds > COMPILED_SECONDS:
-        console.print(Text(f"Compiling took {seconds:.1f} s; later commands find the kernels in the cache."))
-
-
-def _kind(config: RunConfig) -> Kind:
-    """What decides which kernels a run needs."""
-    return config.activation, config.loss, config.optimizer.name, config.precision
-
-
-def _task(request: Request, plan: Plan, name: str, run: Run, jobs: int, news: Address | None) -> Task:
-    circumstances = {"jobs": jobs, "data_fingerprint": plan.dataset.fingerprint, "code_version": code_version()}
-    return Task(
-        run_id=name,
-        variant=run.variant,
-        config=run.config,
-        data_folder=plan.dataset.folder,
-        runs_folder=request.runs_folder.absolute(),
-        extensions=request.study.extensions,
-        circumstances=circumstances,
-        news=news,
-    )
-
-
-def _report(request: Request, plan: Plan, console: Console, failures: dict[str, Outcome]) -> int:
-    """Write and show the tables; returns the exit status."""
+def _report(request: Request, plan: Plan, console: Console, made: making.Made) -> Ending:
+    """Write and show the tables."""
+    from harness.findingtexts import terminal_lines
     from harness.summaries import terminal_table
 
-    entries = [_entry(request, plan, name, run, failures) for name, run in plan.runs]
-    environment = outputs.environment(request.command, request.jobs or _cores(), plan.dataset.source)
-    summary = outputs.write(request.folder, request.study, entries, environment, plan.dataset.class_names)
-    console.print(terminal_table(summary, request.study.title, request.study.baseline))
+    study = request.study
+    entries = [_entry(request, plan, name, run, made.failures) for name, run in plan.runs]
+    environment = outputs.environment(request.command, made.jobs, plan.dataset.source, made.cpu)
+    images = plan.dataset.X if _is_intact(plan.dataset) else None  # cut off under way, they would end this process
+    summary, findings = outputs.write(request.folder, study, entries, environment, plan.dataset.class_names, images)
+    console.print(terminal_table(summary, study.title, study.baseline, study.metrics))
+    for line in terminal_lines(findings):
+        console.print(Text(line))
     console.print(Text(f"Tables and figures: {request.folder}"), soft_wrap=True)
     bad = sum(entry.row["status"] == "failed" for entry in entries)
     if bad:
         console.print(Text(f"{bad} of {len(entries)} runs failed; the same command tries them again."), soft_wrap=True)
-    return SOME_FAILED if bad else DONE
+    new = frozenset(name for name, _ in plan.missing if name not in made.failures)
+    return Ending(SOME_FAILED if bad else DONE, new, tuple(entries), findings)
+
+
+def _is_intact(dataset: Dataset) -> bool:
+    """Whether a data set is still as it was opened."""
+    try:
+        require_unchanged(dataset)
+    except UserError:
+        return False
+    return True
 
 
 def _time(request: Request, plan: Plan, console: Console) -> int:
@@ -291,9 +343,9 @@ def _time(request: Request, plan: Plan, console: Console) -> int:
     from harness import timing
 
     first = plan.runs[: len(request.study.variants)]
-    tasks = [_task(request, plan, name, each, 1, None) for name, each in first]
+    tasks = [making.task_of(request, plan, name, each, 1) for name, each in first]
     turns = timing.ROUNDS * len(tasks)
-    with _workers(1) as pool, Pause(console, "timing one run at a time") as pause:
+    with opened(runner.Pool(1)) as pool, Pause(console, "timing one run at a time") as pause:
 
         def on_poll(turn: int) -> None:
             signals.checkpoint()
@@ -311,18 +363,11 @@ def _time(request: Request, plan: Plan, console: Console) -> int:
 
 def _entry(request: Request, plan: Plan, name: str, run: Run, failures: dict[str, Outcome]) -> Entry:
     """The row of one run, read back from disk, or saying why there is none."""
-    labels = {"study": request.study.name, "variant": run.variant}
-    stored = None if name in failures else store.load_run(request.runs_folder, name)
+    labels = {"study": request.study.name, "variant": run.variant, "select": request.study.select}
+    stored = None if name in failures else store.load_run(request.runs_folder, name, request.study.select)
     if stored is not None:
         return Entry(run.variant, {**stored.row, **labels}, stored)
-    reason = failures[name].reason if name in failures else "its folder disappeared"
+    reason = failures[name].reason if name in failures else "its folder was removed or edited under way"
     row = {"run_id": name, "status": "failed", "reason": outputs.impersonal(reason), **run.config.flat(), **labels}
     row |= {"data_fingerprint": plan.dataset.fingerprint, "code_version": code_version()}
     return Entry(run.variant, row, None)
-
-
-def _cores() -> int:
-    """Cores this process may use, by affinity and control group."""
-    from joblib import cpu_count
-
-    return int(cpu_count())

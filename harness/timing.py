@@ -135,7 +135,7 @@ def timing_frame(study: Study, times: Mapping[str, Times], facts: Mapping[str, A
     baseline = _median(times[study.baseline].epochs) if study.baseline is not None else math.nan
     lines = []
     for variant, config in study.variants.items():
-        own, median, settings = times[variant], _median(times[variant].epochs), config.flat()
+        own, median, settings = times[variant], _median(times[variant].epochs), study.factor_values(config)
         lines.append(
             {
                 "variant": variant,

@@ -1,4 +1,4 @@
-"""What a worker process does: train one run, put it on disk, say how it ended."""
+"""What a worker process does: train one run, or go on with it, put it on disk, say how it ended."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from harness import events
-from harness.cache import Dataset, open_cached
+from harness.cache import Dataset, open_cached, require_unchanged
+from harness.checkpoint import NO_WISHES, Keeper, Wishes, finish
 from harness.config import DataSettings, RunConfig
 from harness.data import Split, make_split
-from harness.diagnostics import layer_histograms
+from harness.diagnostics import Histograms
 from harness.errors import UserError
 from harness.extensions import load_extensions
-from harness.store import save_run
-from harness.trainer import Record, train
+from harness.locks import LOCK_PREFIX, held
+from harness.memory import ran_out
+from harness.pinning import pin
+from harness.result import Record
+from harness.store import load_run, save_run
+from harness.trainer import train
 from harness.version import code_version
-from kernels.model import LayerStatistics
 
 Kind = tuple[str, str, str, str]  # of run: activation, loss, optimizer, precision
 
@@ -50,6 +54,12 @@ class Task:
         Facts to be stored beside the result: ``jobs``, ``data_fingerprint``, ``code_version``.
     news : events.Address or None
         Where to send epochs.
+    replaces : str
+        Seal of the stored run that is to be made again; any other one that is there counts as made.
+    wishes : checkpoint.Wishes
+        What the request says of checkpoints.
+    trial : str or None
+        Name of the trial of a search that it is for: under it, it asks after each epoch whether to go on.
     """
 
     run_id: str
@@ -60,21 +70,38 @@ class Task:
     extensions: tuple[Path, ...]
     circumstances: dict[str, Any]
     news: events.Address | None
+    replaces: str = ""
+    wishes: Wishes = NO_WISHES
+    trial: str | None = None
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that makes the run."""
+        return self.runs_folder / f"{LOCK_PREFIX}-{self.run_id}"
+
+    @property
+    def about(self) -> events.Event:
+        """What all news of it say."""
+        return {"run_id": self.run_id} if self.trial is None else {"run_id": self.run_id, "trial": self.trial}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended: ``done``, ``diverged`` (both on disk) or ``failed`` with its reason (not on disk)."""
+    """How a task ended: ``done``, ``diverged`` (both on disk), or ``pruned``, ``failed`` (not on disk), and why."""
 
     run_id: str
     status: str
     reason: str = ""
 
 
-def start(parent: int) -> None:
-    """Ready a fresh worker: Ctrl-C is its parent's business, and it does not outlive that process, however it ends."""
+def start(parent: int, workers: int) -> None:
+    """Ready a fresh worker, one of so many, on a core of its own where that is of use.
+
+    Ctrl-C is its parent's business, and it does not outlive that process, however it ends.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    pin(workers)
 
 
 def _follow(parent: int) -> None:
@@ -120,28 +147,59 @@ def data_of(task: Task) -> tuple[Dataset, Split]:
     return _data(task.data_folder), _split(task.data_folder, task.config.data)
 
 
-def execute(task: Task) -> Outcome:
-    """Train a task's run and store it."""
-    sender = _sender(task.news)
+class _StoppedError(Exception):
+    """The run is worth no further epoch."""
 
-    histograms: dict[str, list[list[int]]] = {}
 
-    def on_layers(layers: Sequence[LayerStatistics]) -> None:
-        histograms.update(layer_histograms(layers))
+def execute(task: Task, sender: events.Sends | None = None) -> Outcome:
+    """Train a task's run and store it, unless another process has made it by now.
 
-    def on_epoch(record: Record) -> None:
-        sender.send({"kind": "epoch", "run_id": task.run_id, **record, "histograms": histograms})
-
-    sender.send({"kind": "start", "run_id": task.run_id, "variant": task.variant, "seed": task.config.seed})
+    News goes to the sender, if one is given, or else to the task's address.
+    """
+    sender = sender or _sender(task.news)
+    named = {**task.about, "variant": task.variant, "seed": task.config.seed}
     try:
-        if task.circumstances["code_version"] != code_version():
-            raise UserError("the code was edited while the study ran")
-        dataset, split = data_of(task)
-        result = train(task.config, dataset, split, on_epoch, on_layers)
-        save_run(task.runs_folder, task.run_id, task.config, result, task.circumstances)
+        with held(task.lock, lambda holder: sender.send({"kind": "wait", **named, "holder": holder})):
+            stored = load_run(task.runs_folder, task.run_id)
+            if stored is not None and stored.seal != task.replaces:
+                outcome = Outcome(task.run_id, stored.row["status"], stored.row["reason"])
+            else:
+                sender.send({"kind": "start", **named})
+                outcome = _make(task, sender)
     except (Exception, SystemExit) as error:  # one run's failure must not take the study down: it becomes a reason
         return Outcome(task.run_id, "failed", one_line(error))
     _settle()
+    return outcome
+
+
+def _make(task: Task, sender: events.Sends) -> Outcome:
+    histograms: Histograms = {}
+
+    def on_epoch(record: Record) -> None:
+        event = {"kind": "epoch", **task.about, **record, "histograms": histograms}
+        if task.trial is None:
+            sender.send(event)
+        elif sender.ask(event):
+            raise _StoppedError
+
+    def tell(line: str) -> None:
+        sender.send({"kind": "note", **task.about, "text": f"run {task.run_id}: {line}"})
+
+    if task.circumstances["code_version"] != code_version():
+        raise UserError("the code was edited while the study ran")
+    dataset, split = data_of(task)
+    require_unchanged(dataset)
+    keeper = Keeper(task.runs_folder, task.run_id, task.wishes, tell)
+    if (progress := keeper.load()) is not None:
+        sender.send({"kind": "resumed", **task.about, "epoch": len(progress.history)})
+    try:
+        result = train(task.config, dataset, split, on_epoch, histograms.update, progress, keeper)
+    except _StoppedError:
+        finish(task.runs_folder, task.run_id)
+        return Outcome(task.run_id, "pruned")
+    require_unchanged(dataset)
+    save_run(task.runs_folder, task.run_id, task.config, result, task.circumstances)
+    finish(task.runs_folder, task.run_id)
     return Outcome(task.run_id, result.status, result.reason)
 
 
@@ -153,6 +211,8 @@ def _settle() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's kind, unless it is one of ours, and its message."""
+    """An exception's kind, unless it is one of ours, and its message; of too little memory, that first."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    if ran_out(error):
+        text = f"out of memory: {text}"
     return " ".join(text.split()).rstrip(":")

@@ -21,11 +21,12 @@ class Command:
     """A command as a user starts it: a process of its own, in a group of its own, in some folder."""
 
     folder: Path
+    module: str = "harness.ablate"
 
     def start(self, *arguments: str | Path, environment: dict[str, str] | None = None, **options: Any) -> Any:
-        """Begin ``python -m harness.ablate``; options are those of Popen."""
+        """Begin ``python -m MODULE``; options are those of Popen."""
         return subprocess.Popen(
-            [sys.executable, "-m", "harness.ablate", *map(str, arguments)],
+            [sys.executable, "-m", self.module, *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
             start_new_session=True,

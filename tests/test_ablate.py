@@ -24,12 +24,13 @@ from harness.cache import cache_folder
 from harness.config import RunConfig
 from harness.data import make_split
 from harness.idx import IDX_FILES
-from harness.store import load_run, save_run
+from harness.store import SEALED, load_run, save_run
 from harness.tables import from_csv
 from harness.trainer import train
 
 SMALL = ("--limit", "500", "--epochs", "2", "--set", "hidden=[16]")
-OF_THE_MACHINE = {"train_seconds", "eval_seconds", "compile_seconds", "seconds_per_epoch", "peak_memory_bytes", "jobs"}
+OF_THE_MACHINE = {"train_seconds", "eval_seconds", "compile_seconds", "seconds_per_epoch", "peak_memory_bytes"}
+OF_THE_MACHINE |= {"jobs", "resumed"}
 
 # ------------------------------------------------------------------------------------------------------ wrong requests
 
@@ -60,16 +61,22 @@ def refused(tmp_path, monkeypatch, capsys):
     ("arguments", "parts"),
     [
         ([], ["name a study"]),
-        (["exp33"], ["unknown study 'exp33'", "did you mean 'exp3'?", "allowed: exp1, exp2, exp3"]),
+        (["exp33"], ["unknown study 'exp33'", "did you mean 'exp3'?", "allowed: best, exp1, exp2, exp3"]),
         (["exp3", "exp2"], ["'exp2'", "too many"]),
         (["nowhere.toml"], ["nowhere.toml", "no such file"]),
-        (["exp3", "--frobnicate"], ["unknown option '--frobnicate'", "allowed: --data-dir"]),
+        (["exp3", "--frobnicate"], ["unknown option '--frobnicate'", "allowed: --backend"]),
         (["exp3", "--epoch", "3"], ["unknown option '--epoch'", "did you mean '--epochs'?"]),
         (["exp3", "--jobs", "0"], ["--jobs = 0", "[1, 1024]"]),
         (["exp3", "--jobs", "-2"], ["--jobs = -2", "[1, 1024]"]),
         (["exp3", "--jobs", "many"], ["--jobs = 'many'", "[1, 1024]"]),
         (["exp3", "--jobs", "1e3"], ["--jobs = '1e3'"]),
         (["exp3", "--jobs"], ["--jobs"]),
+        (["exp3", "--jobs", "1025"], ["--jobs = 1025", "[1, 1024]"]),
+        (["exp3", "--jobs", "100001", "--dry-run"], ["--jobs = 100001", "[1, 100000]"]),
+        (["exp3", "--backend", "daks"], ["'daks'", "--backend", "did you mean 'dask'?", "dask, loky"]),
+        (["exp3", "--backend", "loky", "--scheduler", "tcp://10.0.0.1:1"], ["--scheduler", "needs --backend dask"]),
+        (["exp3", "--scheduler", "10.0.0.1:8786"], ["--scheduler = '10.0.0.1:8786'", "tcp://10.0.0.1:8786"]),
+        (["exp3", "--scheduler", "tcp://10.0.0.1:1", "--timing"], ["--timing", "leave out --scheduler"]),
         (["exp3", "--set", "optimizer.rl=1"], ["optimizer.rl", "--set", "did you mean 'optimizer.lr'?"]),
         (["exp3", "--set", "optimizer.lr=-1"], ["--set", "optimizer.lr = -1", "(0, inf)"]),
         (["exp3", "--set", "optimizer.lr"], ["--set 'optimizer.lr'", "key=value"]),
@@ -81,6 +88,11 @@ def refused(tmp_path, monkeypatch, capsys):
         (["exp3", "--epochs", "2.5"], ["--epochs", "'2.5'"]),
         (["exp3", "--limit", "-1"], ["--limit", "-1"]),
         (["exp3", "--only", "adm"], ["unknown variant 'adm' in --only", "did you mean 'adam'?"]),
+        (["exp3", "--select", "worst"], ["unknown epoch 'worst' in --select", "allowed: best, last"]),
+        (["exp3", "--checkpoint-every", "0"], ["--checkpoint-every = 0", "[1, 1000000000]"]),
+        (["exp3", "--from-epoch", "first"], ["--from-epoch = 'first'", "[1, 1000000000]"]),
+        (["exp3", "--from-epoch", "2"], ["--from-epoch 2: 'sgd' seed 0", "none is kept", "--checkpoint-every"]),
+        (["exp3", "--from-epoch", "2", "--fresh"], ["--fresh and --from-epoch"]),
         (["exp3", "--engine", "cuda"], ["unknown engine 'cuda'", "numba, numpy"]),
         (["exp3", "--precision", "float16"], ["'float16'", "float32, float64"]),
         (["exp3", "--dataset", "mnist"], ["'mnist'", "did you mean 'fashion-mnist'?"]),
@@ -156,7 +168,7 @@ print(sorted({"numba", "pandas", "scipy", "matplotlib", "seaborn", "joblib", "ri
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     first, *_, last = done.stdout.splitlines()
-    assert first.startswith("exp1")
+    assert first.startswith("best")
     assert last == "[]"
 
 
@@ -181,11 +193,12 @@ def timeless(record: dict) -> dict:
 def assert_same_bits(one: Path, other: Path) -> None:
     """Two folders hold the same run, but for its times and its memory."""
     assert one.name == other.name
-    for name in ("model.safetensors", "arrays.npz", "statistics.npz"):
+    for name in set(SEALED) - {"history.csv"}:
         assert (one / name).read_bytes() == (other / name).read_bytes()
-    a, b = (load_run(folder.parent, folder.name) for folder in (one, other))
-    assert [timeless(record) for record in a.history] == [timeless(record) for record in b.history]
-    assert timeless(a.row) == timeless(b.row)
+    for select in ("last", "best"):
+        a, b = (load_run(folder.parent, folder.name, select) for folder in (one, other))
+        assert [timeless(record) for record in a.history] == [timeless(record) for record in b.history]
+        assert repr(timeless(a.row)) == repr(timeless(b.row))
 
 
 def test_all_runs_are_done_and_in_the_tables(grid):
@@ -265,7 +278,7 @@ def test_both_engines_give_the_same_study_within_rounding(command):
         (path,) = (command.folder / engine / "exp3").glob("*/runs.csv")
         rows.append(from_csv(path.read_bytes()))
         assert set(rows[-1]["engine"]) == {engine}
-        models = [command.folder / engine / "runs" / name / "model.safetensors" for name in rows[-1]["run_id"]]
+        models = [command.folder / engine / "runs" / name / "last" / "model.safetensors" for name in rows[-1]["run_id"]]
         weights.append([load_file(model) for model in models])
     metrics = ["test_accuracy", "test_loss", "val_accuracy", "test_f1_macro", "train_loss"]
     np.testing.assert_allclose(rows[0][metrics], rows[1][metrics], rtol=1e-9)
@@ -285,7 +298,7 @@ def test_a_study_with_extensions_of_a_users_own_runs_with_both_engines(command, 
         (path,) = (command.folder / engine / "mine").glob("*/runs.csv")
         runs = from_csv(path.read_bytes())
         assert set(runs["status"]) == {"done"}
-        assert list(runs["variant"]) == ["plain", "swish", "smoothing", "lion"]
+        assert list(runs["variant"]) == ["plain", "swish", "focal", "lion"]
         losses.append(runs["test_loss"])
     np.testing.assert_allclose(*losses, rtol=1e-3)
 
@@ -318,7 +331,7 @@ def test_neither_home_folder_nor_user_name_is_in_any_written_file(command, tmp_p
     arguments = ("exp3", *SMALL, "--seeds", "1", "--only", "sgd", "--out", out)
     assert command(*arguments, environment=environment)[0] == 0
     files = [path for path in out.rglob("*") if path.is_file()]
-    assert len(files) == 5 + 7 + 4
+    assert len(files) == 8 + 7 + 4
     for path in files:
         assert str(home).encode() not in path.read_bytes()
     (path,) = out.rglob("environment.json")

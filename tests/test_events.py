@@ -112,3 +112,34 @@ def test_a_machine_without_a_loopback_network_has_no_news(monkeypatch):
     assert listener.address is None
     assert listener.drain() == []
     listener.close()
+
+
+def test_a_question_is_answered_and_is_news_too():
+    listener = Listener(lambda event: event["epoch"] == 2)
+    sender = Sender(listener.address)
+    assert [sender.ask({"kind": "epoch", "epoch": epoch}) for epoch in (1, 2, 3)] == [False, True, False]
+    sender.send({"kind": "epoch", "epoch": 2})
+    assert [event["epoch"] for event in collect(listener, 4)] == [1, 2, 3, 2]
+    sender.close()
+    listener.close()
+
+
+def test_nobody_says_yes_where_nobody_listens_or_the_listener_knows_no_answer():
+    assert not Sender(None).ask({"kind": "epoch"})
+    listener = Listener()
+    sender = Sender(listener.address)
+    assert not sender.ask({"kind": "epoch"})
+    sender.close()
+    listener.close()
+
+
+def test_a_question_to_a_listener_that_goes_away_is_answered_no():
+    server = socket.create_server(("127.0.0.1", 0))
+    sender = Sender(Address(server.getsockname()[1], "x"))
+    connection = server.accept()[0]
+    thread = threading.Thread(target=lambda: (connection.recv(10_000), connection.close()))
+    thread.start()
+    assert not sender.ask({"kind": "epoch"})
+    assert not sender.ask({"kind": "epoch"})
+    thread.join()
+    server.close()

@@ -122,6 +122,22 @@ def test_ctrl_c_while_tables_are_written_leaves_each_of_them_whole(command):
     assert statuses <= {0, 130}
 
 
+def test_ctrl_c_stops_all_studies_and_the_same_command_goes_on(command):
+    few = ("all", "--dataset", "fashion-mnist", "--limit", "300", "--epochs", "1", "--seeds", "1", "--jobs", "2")
+    process = command.start(*few)
+    wait_until(lambda: len(stored(command)) >= 4)
+    status, out, err, _ = press(command, process)
+    assert (status, err) == (130, "")
+    assert STOPPED.search(out)
+    assert re.search(r"Stopped after \d+ of \d+ studies; the same command goes on from there\.\n$", out)
+    assert not list((command.folder / "results").glob("overview*"))
+    kept = stored(command)
+    process = command.start(*few)
+    wait_until(lambda: len(stored(command)) > len(kept))
+    assert kept.items() <= stored(command).items()
+    press(command, process)
+
+
 def test_ctrl_c_pressed_many_times_is_the_same_as_once(command):
     process = command.start(*LONG)
     wait_until(lambda: stored(command))

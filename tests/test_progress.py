@@ -81,6 +81,24 @@ def test_bad_ends_are_counted(plain, clock):
     assert lines(plain)[-1].startswith("3/3 runs (2 diverged, 1 failed)")
 
 
+def test_epochs_trained_by_an_earlier_command_say_nothing_about_the_speed_of_this_one(plain, clock):
+    with Progress(plain, {"a": 8, "b": 8}) as shown:
+        gone = [epoch("a", number) for number in range(1, 7)]
+        shown.update([start("a"), {"kind": "resumed", "run_id": "a", "epoch": 6}, *gone])
+        clock.now += PLAIN_SECONDS
+        shown.update([])
+        assert "left" not in lines(plain)[-1]
+        clock.now += PLAIN_SECONDS
+        shown.update([epoch("a", 7)])
+    assert "about 1 min 30 s left" in lines(plain)[-1]
+
+
+def test_a_note_of_a_worker_stays(plain, clock):
+    with Progress(plain, EPOCHS) as shown:
+        shown.update([{"kind": "note", "run_id": "a", "text": "run a: [something]"}])
+    assert "run a: [something]" in lines(plain)
+
+
 def test_an_accuracy_that_is_no_number_is_left_out(plain, clock):
     with Progress(plain, EPOCHS) as shown:
         shown.update([start("a"), epoch("a", 1, None)])

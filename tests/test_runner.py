@@ -14,6 +14,7 @@ from processes import ROOT, alive, children, wait_until
 from test_worker import failing
 
 from harness import runner, worker
+from harness.locks import last_holder
 from harness.store import load_run
 from kernels.activations import ACTIVATIONS
 from kernels.optimizers import OPTIMIZERS
@@ -104,8 +105,43 @@ def test_workers_killed_while_idle_are_replaced(pool, make_task):
 def test_a_run_that_kills_its_worker_takes_no_other_one_down(pool, make_task, failing):
     tasks = [make_task("long", epochs=4000), failing(DIE), *(make_task(f"run{i}") for i in range(3))]
     ended = outcomes(tasks, pool)
-    assert ended.pop("run") == ("failed", f"its worker process died {runner.TRIES} times; out of memory?")
+    assert ended.pop("run") == ("failed", f"its worker process died {runner.TRIES} times of SIGKILL; out of memory?")
     assert ended == dict.fromkeys(("long", "run0", "run1", "run2"), ("done", ""))
+
+
+@pytest.mark.long
+def test_a_run_that_goes_down_with_others_is_never_charged(pool, make_task, failing):
+    """It is beside each of four that end their worker, more often than it could be charged, and is done at the end."""
+    slow, deadly = make_task("slow", epochs=4000), failing(DIE)
+    makers: set[str] = set()
+    tasks = [slow, *(dataclasses.replace(deadly, run_id=f"deadly{i}") for i in range(runner.TRIES + 1))]
+    ended = outcomes(tasks, pool, lambda: makers.add(last_holder(slow.lock)))
+    assert ended.pop("slow") == ("done", "")
+    assert {status for status, _ in ended.values()} == {"failed"}
+    assert len(makers - {""}) > runner.TRIES
+
+
+def test_a_run_that_another_process_has_made_by_now_is_not_made_again(pool, make_task):
+    tasks = [make_task(f"run{i}") for i in range(3)]
+    assert set(outcomes(tasks, pool).values()) == {("done", "")}
+    moments = [(task.runs_folder / task.run_id).stat().st_mtime_ns for task in tasks]
+    again = [*tasks[:2], dataclasses.replace(tasks[2], replaces=load_run(tasks[2].runs_folder, "run2").seal)]
+    assert set(outcomes(again, pool).values()) == {("done", "")}
+    same = [(task.runs_folder / task.run_id).stat().st_mtime_ns == at for task, at in zip(tasks, moments, strict=True)]
+    assert same == [True, True, False]
+
+
+def test_where_no_lock_tells_whose_worker_died_suspects_are_tried_alone(
+    pool, make_task, failing, tmp_path, monkeypatch
+):
+    """As on a file system without locks: both that were under way are suspects, and tried again, one at a time."""
+    folder = tmp_path / "locks"
+    folder.write_text("no folder")
+    monkeypatch.setattr(worker.Task, "lock", property(lambda task: folder / task.run_id))
+    tasks = [make_task("slow", epochs=1500), failing(DIE), make_task("a")]
+    ended = outcomes(tasks, pool)
+    assert ended.pop("run")[0] == "failed"
+    assert ended == {"slow": ("done", ""), "a": ("done", "")}
 
 
 def test_a_run_that_waited_behind_a_dead_worker_is_under_no_suspicion(make_task, failing, tmp_path):
@@ -140,14 +176,14 @@ def test_a_cold_start_compiles_every_part_once_and_runs_find_them_all(pool, make
     parts = worker.kernel_parts(kinds, ())
     assert polls[-1] == (len(parts), len(parts))
     assert len({key for _, key in parts}) == len(parts)
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cold").rglob("*.nb?")}
-    assert len(files) > 2 * len(parts)  # an index and code for each; some have two functions
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cold").rglob("*.nbc")}
+    assert len(files) > len(parts)  # some have two functions
     tasks = [
         make_task(f"{kind}", engine="numba", activation=kind[0], loss=kind[1], optimizer={"name": kind[2], "lr": 0.1})
         for kind in kinds
     ]
     assert set(outcomes(tasks, pool).values()) == {("done", "")}
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cold").rglob("*.nb?")} == files
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cold").rglob("*.nbc")} == files
 
 
 def test_workers_do_not_hear_ctrl_c(pool, make_task):

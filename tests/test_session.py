@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 
 import pytest
 from studyfiles import WIDTHS
 from test_worker import UNUSUAL
 
-from harness import ablate, session, study
+from harness import ablate, making, study
 from harness.idx import IDX_FILES
 from harness.session import Request, make_plan
 from harness.tables import from_csv
@@ -114,6 +115,66 @@ def test_another_target_makes_other_tables_of_the_same_runs(ask, write, tmp_path
     assert list(hard["target_accuracy"]) == [1.0] * 4
 
 
+def test_the_best_weights_make_other_tables_of_the_same_runs_and_every_table_says_so(ask, write, tmp_path):
+    path = write(STUDY.format(more="").replace("epochs = 2", "epochs = 9\noptimizer = { lr = 0.1 }"))
+    _, usual, _ = ask(path)
+    before, last = stamps(tmp_path), contents(tables(tmp_path))
+    status, out, _ = ask(path, "--select", "best")
+    assert status == 0
+    assert "4 already stored" in out
+    assert stamps(tmp_path) == before
+    assert contents(tables(tmp_path)) == last
+    folder = tables(tmp_path, folder="fashion-mnist+select=best")
+    ours, theirs = runs_of(folder), runs_of(tables(tmp_path))
+    assert (ours["val_accuracy"] == ours["best_val_accuracy"]).all()
+    assert (ours["best_val_accuracy"] == theirs["best_val_accuracy"]).all()
+    assert (ours["val_accuracy"] > theirs["val_accuracy"]).any()
+    assert (ours["test_loss"] != theirs["test_loss"]).any()
+    assert list(ours["train_accuracy"].isna()) == list(ours["best_val_epoch"] < 9)
+    for name in ("runs", "summary", "classes"):
+        assert set(from_csv((folder / f"{name}.csv").read_bytes())["select"]) == {"best"}
+        assert set(from_csv(last[f"{name}.csv"])["select"]) == {"last"}
+    words = "with the weights after the epoch with the best validation accuracy."
+    assert words in (folder / "summary.md").read_text()
+    assert words in " ".join(out.split())
+    assert "with the weights after the last epoch." in last["summary.md"].decode()
+    assert "with the weights after the last epoch." in " ".join(usual.split())
+    for name in ("classes.csv", "details.npz"):
+        assert (folder / name).read_bytes() != last[name]
+
+
+def test_a_study_that_reports_the_best_weights_is_so_as_written(ask, write, tmp_path):
+    path = write(STUDY.format(more='select = "best"'))
+    ask(path, "--seeds", "2")
+    assert set(runs_of(tables(tmp_path))["select"]) == {"best"}
+    ask(path, "--select", "last")
+    assert set(runs_of(tables(tmp_path, folder="fashion-mnist+select=last"))["select"]) == {"last"}
+
+
+def test_checkpoints_that_a_kill_left_behind_are_removed_once_the_run_is_stored(ask, write, tmp_path):
+    ask(write(), "--seeds", "1", "--checkpoint-every", "1")
+    runs = tmp_path / "out" / "runs"
+    kept = sorted(runs.glob("*.checkpoints/*"))
+    assert [path.name for path in kept] == ["epoch-1.safetensors"] * 2
+    kept[0].rename(kept[0].with_name("running-1.safetensors"))
+    _, out, _ = ask(write(), "--seeds", "1")
+    assert "2 already stored\n" in out
+    assert sorted(runs.glob("*.checkpoints/*")) == kept[1:]
+    assert len(list(runs.iterdir())) == 3
+
+
+def test_a_fresh_start_goes_on_from_no_checkpoint_and_removes_them(ask, write, tmp_path):
+    ask(write(), "--seeds", "1", "--checkpoint-every", "1")
+    runs = tmp_path / "out" / "runs"
+    _, out, _ = ask(write(), "--seeds", "1", "--from-epoch", "1")
+    assert "0 already stored, 2 to go on from a checkpoint" in out
+    assert list(runs_of(tables(tmp_path, folder="fashion-mnist+seeds=1"))["resumed"]) == [1, 1]
+    _, out, _ = ask(write(), "--seeds", "1", "--fresh")
+    assert "0 already stored\n" in out
+    assert list(runs_of(tables(tmp_path, folder="fashion-mnist+seeds=1"))["resumed"]) == [0, 0]
+    assert list(runs.glob("*.checkpoints")) == []
+
+
 def test_another_study_that_names_the_same_runs_reuses_them(ask, write, tmp_path):
     ask(write())
     before = stamps(tmp_path)
@@ -132,7 +193,8 @@ def test_runs_that_were_edited_cut_off_or_removed_are_computed_again_with_the_sa
     record = json.loads((folders[0] / "result.json").read_text())
     record["metrics"]["test_accuracy"] = 1.0
     (folders[0] / "result.json").write_text(json.dumps(record, indent=1))
-    (folders[1] / "arrays.npz").write_bytes((folders[1] / "arrays.npz").read_bytes()[:-100])
+    arrays = folders[1] / "best" / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:-100])
     shutil.rmtree(folders[2])
     status, out, err = ask(write())
     assert (status, err) == (0, "")
@@ -196,7 +258,8 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(ask, write, tmp_pa
     status, out, err = ask(write(), "--dry-run", "--seeds", "3")
     assert (status, err) == (0, "")
     assert "6 runs: 2 variants x 3 seeds, 0 already stored" in out
-    assert "  wide: hidden = [11]\n" in out
+    assert re.search(r"^  wide: hidden = \[11\]; [\d.]+ s a run$", out, re.MULTILINE)
+    assert re.search(r"^6 runs to be made, [\d.]+ s each.*; about [\d.]+ s here, \d+ at a time$", out, re.MULTILINE)
     assert not (tmp_path / "out").exists()
 
 
@@ -228,14 +291,6 @@ def test_a_plan_lists_runs_variant_by_variant_within_a_seed(small_data, write, t
     ]
     assert len({name for name, _ in plan.runs}) == 4
     assert plan.stored == set()
-
-
-def test_the_last_seed_starts_with_the_longest_runs_and_no_other_does(small_data, write, tmp_path):
-    text = STUDY.format(more="") + "long = { epochs = 5 }\nshort = { hidden = [2] }\n"
-    plan = make_plan(Request(study.load(write(text)), ("x",), out=tmp_path / "out"))
-    order = [(run.variant, run.config.seed) for _, run in plan.queue]
-    assert order[:4] == [(name, 0) for name in ("narrow", "wide", "long", "short")]
-    assert order[4:] == [(name, 1) for name in ("long", "wide", "narrow", "short")]
 
 
 def test_timing_is_a_table_of_its_own_and_makes_no_run(ask, write, tmp_path):
@@ -284,4 +339,4 @@ def test_no_more_workers_are_started_than_runs_are_missing(ask, write, tmp_path)
 
 
 def test_cores_are_those_this_process_may_use():
-    assert 1 <= session._cores() <= len(os.sched_getaffinity(0))
+    assert 1 <= making.usable_cores() <= len(os.sched_getaffinity(0))

@@ -154,3 +154,17 @@ Thing()
 def test_what_nohup_ignores_stays_ignored():
     code = "signal.signal(signal.SIGHUP, signal.SIG_IGN); signals.install(); signal.raise_signal(signal.SIGHUP)"
     assert python(code) == (0, "", "")
+
+
+def test_a_library_that_prints_what_broke_off_its_import_prints_nothing():
+    """As C extensions do: PyErr_Print, which calls sys.excepthook, and an error of their own."""
+    code = """
+import sys
+signals.install()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt as stop:
+    sys.excepthook(KeyboardInterrupt, stop, stop.__traceback__)
+sys.excepthook(ValueError, ValueError("still shown"), None)
+"""
+    assert python(code) == (0, "", "ValueError: still shown\n")

@@ -7,11 +7,15 @@ import shutil
 
 import pytest
 from processes import wait_until
+from test_ablate import assert_same_bits
 
 from harness import worker
+from harness.checkpoint import NO_WISHES, Keeper, Wishes, begun
+from harness.config import RunConfig
 from harness.events import Listener
 from harness.extensions import load_extensions
 from harness.store import load_run
+from harness.trainer import train
 from harness.worker import Outcome, execute
 
 # An optimizer that does something unusual when it trains at this very rate, not when it is looked at or compiled.
@@ -57,7 +61,7 @@ def test_a_diverged_run_is_on_disk_and_says_where(make_task):
     ("act", "reason"),
     [
         ('raise RuntimeError("two\\nlines")', "RuntimeError: two lines"),
-        ("raise MemoryError", "MemoryError"),
+        ("raise MemoryError", "out of memory: MemoryError"),
         ("raise SystemExit(0)", "SystemExit: 0"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
@@ -65,7 +69,7 @@ def test_a_diverged_run_is_on_disk_and_says_where(make_task):
 def test_a_run_that_raises_fails_with_one_line_and_leaves_nothing(failing, act, reason):
     task = failing(act)
     assert execute(task) == Outcome("run", "failed", reason)
-    assert not task.runs_folder.exists()
+    assert list(task.runs_folder.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_fails_the_run(make_task, tmp_path):
@@ -90,6 +94,41 @@ def test_code_that_was_edited_in_the_meantime_fails_the_run(make_task):
     assert outcome == Outcome("run", "failed", "the code was edited while the study ran")
 
 
+def test_a_run_that_failed_goes_on_from_its_checkpoint(failing, tmp_path):
+    """Its optimizer is out of order while a file is there, in the third epoch, whose rate the schedule makes."""
+    blocker = tmp_path / "blocker"
+    task = failing(f"import os\n        if os.path.exists({str(blocker)!r}): raise ValueError('out of order')")
+    schedule = {"name": "step", "gamma": 0.5, "every": 2.0}
+    settings = {"hidden": [7], "engine": "numpy", "epochs": 5, "optimizer": {"name": "unusual", "lr": 0.125}}
+    config = RunConfig.from_settings({**settings, "schedule": schedule}, "a test")
+    task = dataclasses.replace(task, config=config, wishes=Wishes(every=2))
+    whole = dataclasses.replace(task, runs_folder=tmp_path / "whole", wishes=NO_WISHES)
+    assert execute(whole).status == "done"
+    blocker.write_text("")
+    assert execute(task) == Outcome("run", "failed", "ValueError: out of order")
+    assert begun(task.runs_folder) == {"run": [2]}
+    blocker.unlink()
+    assert execute(task) == Outcome("run", "done")
+    assert load_run(task.runs_folder, "run").row["resumed"] == 1
+    assert_same_bits(task.runs_folder / "run", whole.runs_folder / "run")
+
+
+def test_a_run_that_goes_on_tells_the_epochs_gone_by_as_well(make_task, small, split):
+    task = make_task(epochs=4)
+    keeper = Keeper(task.runs_folder, "run", Wishes(every=3), print)
+    train(task.config, small, split, on_progress=keeper)
+    listener = Listener()
+    execute(dataclasses.replace(task, news=listener.address))
+    events: list = []
+    wait_until(lambda: events.extend(listener.drain()) or len(events) >= 6)
+    kinds = [(event["kind"], event.get("epoch")) for event in events]
+    assert kinds == [("start", None), ("resumed", 3), *(("epoch", epoch) for epoch in (1, 2, 3, 4))]
+    assert all(len(event["histograms"]["weight"]) == 2 for event in events[2:])
+    worker._sender(listener.address).close()
+    listener.close()
+    assert begun(task.runs_folder) == {"run": [3]}
+
+
 def test_news_tells_the_start_and_every_epoch(make_task):
     listener = Listener()
     task = dataclasses.replace(make_task(epochs=3, seed=2), news=listener.address)
@@ -100,5 +139,18 @@ def test_news_tells_the_start_and_every_epoch(make_task):
     assert [(event["kind"], event["epoch"]) for event in events[1:]] == [("epoch", 1), ("epoch", 2), ("epoch", 3)]
     history = load_run(task.runs_folder, "run").history
     assert [event["val_accuracy"] for event in events[1:]] == [record["val_accuracy"] for record in history]
+    worker._sender(task.news).close()
+    listener.close()
+
+
+def test_a_trial_that_is_told_to_stop_ends_there_and_leaves_nothing(make_task):
+    listener = Listener(lambda event: event["trial"] == "a" and event["epoch"] == 2)
+    for trial, outcome in (("a", Outcome("run", "pruned")), ("b", Outcome("run", "done"))):
+        task = dataclasses.replace(make_task(epochs=4), news=listener.address, trial=trial)
+        assert execute(task) == outcome
+        assert any(task.runs_folder.iterdir()) == (trial == "b")
+    events: list = []
+    wait_until(lambda: events.extend(listener.drain()) or len(events) >= 8)
+    assert [event.get("epoch") for event in events] == [None, 1, 2, None, 1, 2, 3, 4]
     worker._sender(task.news).close()
     listener.close()
