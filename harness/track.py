@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from harness import ablate, command
 from harness.errors import UserError
 
+DISABLED = "tracking is disabled; --wandb offline or --wandb online says where to send the runs"
+
 
 def parser() -> command.Parser:
     """All options of the command: those of ``harness.ablate`` that say which runs are meant."""
@@ -29,13 +31,15 @@ def _track(arguments: Sequence[str]) -> int:
     options = parser().parse(arguments)
     if options.study is None:
         raise UserError("name a study first, or the path of a .toml file")
+    from dataclasses import replace
+
     from harness import session, study
     from harness.progress import standard_output
     from harness.tracking import chosen_mode
 
     mode = chosen_mode(options.wandb)
     if mode == "disabled":
-        raise UserError("tracking is disabled; --wandb offline or --wandb online says where to send the runs")
+        raise UserError(DISABLED)
     request = session.Request(
         study=study.load(options.study, ablate.overrides(options)),
         command=("python", "-m", "harness.track", *arguments),
@@ -43,11 +47,24 @@ def _track(arguments: Sequence[str]) -> int:
         data_dir=options.data_dir,
         wandb=options.wandb,
     )
+    if request.study.tuning is not None:
+        from harness import tuner
+
+        request = replace(request, study=tuner.settled(request))
     plan = session.make_plan(request)
     if not plan.stored:
         raise UserError(f"no run of {request.study.name} is stored in {request.runs_folder}; harness.ablate makes them")
-    with session.make_tracker(request, plan, mode, standard_output()) as tracker:
-        return command.DONE if tracker.close() else command.SOME_FAILED
+    console = standard_output()
+    if plan.missing:  # or damaged
+        n = f"{len(plan.missing)} of {len(plan.runs)}"
+        console.print(f"{n} runs are not stored whole and cannot be sent; harness.ablate makes them.", soft_wrap=True)
+    damaged = any((request.runs_folder / name).exists() for name, _ in plan.missing)
+    known = replace(plan, runs=[(name, run) for name, run in plan.runs if name in plan.stored])
+    with session.make_tracker(request, known, mode, console) as tracker:
+        complete = tracker.close() and not damaged
+    if tracker.disabled:
+        raise UserError(DISABLED)
+    return command.DONE if complete else command.SOME_FAILED
 
 
 if __name__ == "__main__":

@@ -22,12 +22,15 @@ import numpy as np
 from harness.metrics import precision_recall_f1
 from harness.network import Array
 from harness.store import load_arrays, load_history, load_metrics, load_statistics
+from harness.studyfile import SELECTIONS
 from harness.tables import TEXT_COLUMNS, parse
+from harness.wandbdir import digest
 from kernels.model import histogram_edges
 
 BINS = 32  # of a histogram as W&B shows it; more would not tell more, and cost more than all else
 TAG_LENGTH = 64  # W&B refuses longer ones
 NAME_LENGTH = 128
+TABLES = ("runs", "summary", "classes", "trials", "importances")
 
 Histograms = Mapping[str, Sequence[Sequence[int]]]  # counts by kind (weight, gradient, activation) and layer
 
@@ -42,33 +45,49 @@ def safe(text: str, length: int = NAME_LENGTH) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:length]
 
 
+def alias(variant: str, seed: int) -> str:
+    """A version's alias; no two variants share one, however long they are and whatever they are made of."""
+    end = f"-seed-{seed}"
+    clean = safe(variant)
+    if clean != variant or len(clean) > TAG_LENGTH - len(end):
+        end = f"-{digest(variant.encode())[:6]}{end}"
+    return clean[: TAG_LENGTH - len(end)] + end
+
+
 class StoredFolder:
-    """A finished run as it lies on disk; it was checked by whoever told of it."""
+    """A finished run as it lies on disk, reported as its last or best epoch left it; who told of it has checked it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, select: str) -> None:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        self.folder = folder
+        self.folder, self.select = folder, select
         self.history = load_history(folder)
+        self._statistics = load_statistics(folder)
+        self._confusion = load_arrays(folder, select, "confusion")["confusion"]
         self.config: dict[str, Any] = record["config"]
-        metrics = load_metrics(record["metrics"])
         facts = {name: record[name] for name in ("status", "reason", "jobs") if record[name] != ""}
-        self.summary = {**facts, **{name: value for name, value in metrics.items() if not math.isnan(value)}}
+        known = {name: value for name, value in load_metrics(record, select).items() if value == value}  # NaN is not
+        self.summary = {**facts, **known}
 
-    def rows(self) -> list[dict[str, Any]]:
-        """A row of W&B's history per epoch."""
-        statistics = load_statistics(self.folder)
+    def without_test(self) -> dict[str, Any]:
+        """The summary without what the test images have shown."""
+        return {name: value for name, value in self.summary.items() if not name.startswith("test_")}
+
+    def rows(self, sent: int = 0) -> list[dict[str, Any]]:
+        """A row of W&B's history per epoch, without those that were sent."""
+        statistics = self._statistics
         kinds = {
             "weight": statistics.weight_histogram,
             "gradient": statistics.gradient_histogram,
             "activation": statistics.activation_histogram,
         }
-        return [row(record, {kind: array[i] for kind, array in kinds.items()}) for i, record in enumerate(self.history)]
+        epochs = list(enumerate(self.history))[sent:]
+        return [row(record, {kind: array[i] for kind, array in kinds.items()}) for i, record in epochs]
 
     def tables(self, class_names: Sequence[str]) -> dict[str, Any]:
         """Confusion matrix and figures per class, on the test images."""
         import wandb
 
-        confusion = load_arrays(self.folder, "confusion")["confusion"]
+        confusion = self._confusion
         cells: list[Any] = [
             [true, predicted, int(confusion[i, j])]
             for i, true in enumerate(class_names)
@@ -89,12 +108,12 @@ class StoredFolder:
         return {"confusion_matrix": chart, "per_class": table}
 
     def model(self, collection: str) -> Any:
-        """The weights, with what made them, as an artifact of a collection; the files are read when they are sent."""
+        """The weights of both epochs, with what made them, as an artifact; the files are read when they are sent."""
         import wandb
 
         artifact = wandb.Artifact(collection, type="model", metadata={"config": self.config, **self.summary})
-        for name in ("model.safetensors", "result.json"):
-            artifact.add_file(str(self.folder / name), policy="immutable", skip_cache=True)
+        for name in (*(f"{select}/model.safetensors" for select in SELECTIONS), "result.json"):
+            artifact.add_file(str(self.folder / name), name, policy="immutable", skip_cache=True)
         return artifact
 
 
@@ -127,12 +146,12 @@ def evenly_spaced(counts: Array) -> tuple[Array, Array]:
 
 
 class StudyTables:
-    """A study's tables as they lie on disk."""
+    """Tables of a study or a search as they lie on disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._tables = {name: _read_csv(folder / f"{name}.csv") for name in ("runs", "summary", "classes")}
-        self.runs, self.summary = self._tables["runs"], self._tables["summary"]
+        self._tables = {name: _read_csv(folder / f"{name}.csv") for name in TABLES}
+        self.runs, self.summary = self._tables["runs"] or self._tables["trials"], self._tables["summary"]
 
     def best(self) -> dict[str, Any] | None:
         """The done run with the highest validation accuracy after its last epoch; the test images have no say."""
@@ -154,7 +173,8 @@ class StudyTables:
         means = {f"test_accuracy/{line['variant']}": line["test_accuracy"] for line in self.summary}
         known = {name: value for name, value in means.items() if value is not None}
         best = self.best()
-        chosen = {"best_run": best["run_id"], "best_variant": best["variant"]} if best else {}
+        chosen = {f"best_{name}": best[name] for name in ("variant", "trial") if name in best} if best else {}
+        chosen |= {"best_run": best["run_id"]} if best else {}
         return {"runs": len(self.runs), **counts, **chosen, **known}
 
 

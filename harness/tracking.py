@@ -1,4 +1,4 @@
-"""Tracking a study in Weights & Biases, as the study sees it: messages to a process of its own, and never a wait.
+"""Tracking runs in Weights & Biases, as who trains them sees it: messages to a process of its own, and never a wait.
 
 All that talks to W&B happens in ``harness.trackproc``. This side starts that process, hands on what happens, and reads
 its answers; a process that breaks is replaced once, by one that keeps the runs offline. What became of each run is
@@ -16,8 +16,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from harness.cache import Dataset
 from harness.errors import unknown
 from harness.outputs import impersonal
 from harness.progress import Pause
-from harness.study import Run, Study
+from harness.study import Run
 from harness.version import code_version
 
 MODES = ("offline", "online", "disabled")
@@ -37,19 +38,44 @@ MODES = ("offline", "online", "disabled")
 NAMED_MODES = {**{mode: mode for mode in MODES}, "dryrun": "offline", "run": "online", "shared": "online"}
 FINISH_SECONDS = 60.0  # that a study waits for W&B at its end,
 WRITE_SECONDS = 0.5  # and for each run that is yet to be written
+SILENCE_SECONDS = 35.0  # after which a process hangs; W&B's own limits are below that
 LAST_WORDS_SECONDS = 0.5  # to close open runs when the study is stopped
 POLL_SECONDS = 0.05
 MAX_BACKLOG = 10_000  # messages that wait while W&B hangs; epochs beyond that are sent from the run's folder
 BATCH_SECONDS = 2.0  # between messages handed on: many at once cost less than one by one
 
-# One run's business, not that of all runs of a study; and a service that is not ours to end.
-NOT_PASSED_ON = {f"WANDB_{name}" for name in ("MODE", "RUN_ID", "NAME", "JOB_TYPE", "RESUME", "SWEEP_ID", "SERVICE")}
+# What we say ourselves, and a service that is not ours to end.
+NOT_PASSED_ON = {f"WANDB_{name}" for name in ("MODE", "NAME", "JOB_TYPE", "SERVICE")}
+# Which run of which sweep it is: the business of one that is alone.
+OF_ONE_RUN = {
+    f"WANDB_{name}" for name in ("RUN_ID", "RESUME", "RESUME_FROM", "FORK_FROM", "SWEEP_ID", "SWEEP_PARAM_PATH")
+}
+YES = ("1", "true", "yes", "on")  # of WANDB_DISABLED, which W&B itself no longer reads, and other libraries do
 
 Message = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What tracked runs belong to.
+
+    Attributes
+    ----------
+    kind : str
+        ``study``, ``search``, or ``run`` for one that is alone: W&B's variables may then say which one it is.
+    facts : dict
+        Configuration of the run at W&B that stands for the whole; ``study`` is its name.
+    trials : bool
+        Whether the runs are trials of a search: what they do on the test images is nobody's business then.
+    """
+
+    kind: str
+    facts: Message
+    trials: bool = False
+
+
 def chosen_mode(option: str | None) -> str | None:
-    """Where runs go, by the option or else by WANDB_MODE; None leaves it to W&B's settings and to whether it has a key.
+    """Where runs go, by the option or else by WANDB_MODE or WANDB_DISABLED; None leaves it to W&B's settings and key.
 
     Raises
     ------
@@ -61,6 +87,8 @@ def chosen_mode(option: str | None) -> str | None:
     named = os.environ.get("WANDB_MODE", "").lower()
     if option is None and named and named not in NAMED_MODES:
         raise unknown("mode", named, NAMED_MODES, "WANDB_MODE")
+    if option is None and not named and os.environ.get("WANDB_DISABLED", "").lower() in YES:
+        return "disabled"
     return option or NAMED_MODES.get(named)
 
 
@@ -71,10 +99,10 @@ class Tracker:
     ----------
     mode : str or None
         As from `chosen_mode`.
-    study, dataset : Study, Dataset
-        What is run, on what.
+    subject, dataset : Subject, Dataset
+        What the runs are for, and what they train on.
     runs : sequence of (str, Run)
-        All runs of the request, with their names.
+        Those that are known, with their names.
     folder, runs_folder : Path
         Where the tables and the runs are.
     console : Console
@@ -82,20 +110,26 @@ class Tracker:
     """
 
     def __init__(
-        self, mode: str | None, study: Study, dataset: Dataset, runs: Sequence[tuple[str, Run]], folder: Path,
+        self, mode: str | None, subject: Subject, dataset: Dataset, runs: Sequence[tuple[str, Run]], folder: Path,
         runs_folder: Path, console: Console,
     ) -> None:  # fmt: skip
         self._mode, self._console = mode, console
         self._off = mode == "disabled"
+        self.disabled = self._off  # by the option or the environment, or, once its process is asked, by W&B's settings
         self._folder, self._runs_folder = folder.absolute(), runs_folder.absolute()
         self._root = Path(os.environ["WANDB_DIR"]).absolute() if os.environ.get("WANDB_DIR") else self._folder
         self._shown = Path(os.environ.get("WANDB_DIR") or folder) / "wandb"
-        self._group = f"{study.name}/{folder.name}"
-        self._study, self._dataset, self._runs = study, dataset, dict(runs)
+        self._group = self._scope = f"{subject.facts['study']}/{folder.name}"
+        self._alone = subject.kind == "run"
+        if self._alone:
+            self._scope += f"/{os.environ.get('WANDB_RUN_ID') or runs[0][0]}"
+        self._subject, self._dataset, self._runs = subject, dataset, dict(runs)
+        self._pruned: dict[str, list[float]] = {}  # accuracies by epoch of runs that were stopped early
         self._process: _Process | None = None
         self._sent: set[str] = set()  # of the process at hand
-        self._replaced = self._closed = False
+        self._replaced = self._closed = self._incomplete = False
         self._url = ""
+        self._heard_seconds = 0.0  # when the process last said something; 0 for one that is still starting
 
     def __enter__(self) -> Tracker:
         return self
@@ -114,18 +148,40 @@ class Tracker:
         for event in events:
             if event["kind"] == "start":
                 self._send({**event, **self._facts(event["run_id"])})
-            elif self._process is not None and self._process.backlog() < MAX_BACKLOG:  # what is left out is stored
-                self._send(event)
+            elif event["kind"] == "epoch" and self._process is not None and self._process.backlog() < MAX_BACKLOG:
+                self._send(event)  # what is left out is stored
         self._listen()
 
+    def add(self, run_id: str, run: Run, pruned: Sequence[float] | None = None) -> None:
+        """One more run is to be tracked; ``pruned`` has the accuracies of one that was stopped early and not stored."""
+        self._runs[run_id] = run
+        self._pruned.pop(run_id, None)
+        if pruned is not None:
+            self._pruned[run_id] = list(pruned)
+
     def finish(self, run_id: str, status: str, reason: str) -> None:
-        """One run has ended, and is stored unless it failed."""
+        """One run has ended, and is stored unless it failed or was stopped."""
         self._sent.add(run_id)
-        message = {"kind": "finish", "run_id": run_id, "status": status, "reason": impersonal(reason)}
+        message: Message = {"kind": "finish", "run_id": run_id, "status": status, "reason": impersonal(reason)}
+        if run_id in self._pruned:
+            epochs = [{"epoch": i, "val_accuracy": each} for i, each in enumerate(self._pruned[run_id], start=1)]
+            message |= {"epochs": epochs, "stamp": self._stamp(run_id)}
         self._send({**message, **self._facts(run_id)})
 
-    def close(self, tables: bool = True) -> bool:
+    def stop(self, run_id: str, seconds: float) -> None:
+        """A run was stopped by who drives it: close it as it is, and wait for that, but not for long."""
+        self.finish(run_id, "stopped", "")
+        self._end(seconds)
+
+    def close(self, tables: bool = True, say: bool = True) -> bool:
         """Track what is stored and not tracked yet, and the tables; wait until it is done, but not for ever.
+
+        Parameters
+        ----------
+        tables : bool
+            Whether there is a run that stands for the whole.
+        say : bool
+            Whether to say where the runs are.
 
         Returns
         -------
@@ -135,22 +191,27 @@ class Tracker:
         if self._off:
             return False
         rest = self._send_rest(tables)
-        end = time.monotonic() + FINISH_SECONDS + WRITE_SECONDS * rest
+        patience_seconds = FINISH_SECONDS + WRITE_SECONDS * rest
+        end = time.monotonic() + patience_seconds
+        self._heard_seconds = time.monotonic() if self._heard_seconds else 0.0
         with Pause(self._console, "W&B") as pause:
             while self._process is not None and not self._closed:
                 process = self._process
                 self._listen()
+                silent_seconds = time.monotonic() - self._heard_seconds if self._heard_seconds else 0.0
+                if silent_seconds > SILENCE_SECONDS and not self._replaced:
+                    self._break(f"it has not answered for {SILENCE_SECONDS:.0f} s", False)
                 if process is not self._process:  # another one took its place, which knows of nothing yet
                     self._send_rest(tables)
                 signals.checkpoint()
                 pause.update("sending the last runs")
                 if time.monotonic() > end:
-                    self._give_up(f"it was not done {FINISH_SECONDS + WRITE_SECONDS * rest:.0f} s after the study")
+                    self._give_up(f"it was not done {patience_seconds:.0f} s after the {self._subject.kind}")
                 time.sleep(POLL_SECONDS)
         self._end(LAST_WORDS_SECONDS)
-        if not self._off:
+        if say and not self._off:
             self._say_where()
-        return not self._off
+        return not (self._off or self._incomplete)
 
     def _send(self, message: Mapping[str, Any]) -> None:
         """Give a message to the process, which is started by the first one."""
@@ -165,7 +226,7 @@ class Tracker:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             with signals.deferred():
-                self._process = _Process(self._hello())
+                self._process = _Process(self._hello(), NOT_PASSED_ON | (set() if self._alone else OF_ONE_RUN))
         except OSError as error:  # no folder, no memory for another process
             self._give_up(f"{self._shown}: {error.strerror or error}")
 
@@ -175,25 +236,14 @@ class Tracker:
         return {"variant": run.variant, "config": json.loads(run.config.canonical())}
 
     def _hello(self) -> Message:
-        study = self._study
-        facts = {
-            "study": study.name,
-            "title": study.title,
-            "question": study.question,
-            "expectation": study.expectation,
-            "finding": study.finding,
-            "baseline": study.baseline,
-            "variants": list(study.variants),
-            "seeds": study.seeds,
-            "changes": list(study.changes),
-            "dataset": self._dataset.name,
-        }
         return {
             "kind": "hello",
             "root": str(self._root),
             "mode": self._mode,
             "group": self._group,
-            "study": facts,
+            "scope": self._scope,
+            "study": {**self._subject.facts, "dataset": self._dataset.name},
+            "trials": self._subject.trials,
             "tables": str(self._folder),
             "runs_folder": str(self._runs_folder),
             "class_names": list(self._dataset.class_names),
@@ -202,9 +252,13 @@ class Tracker:
 
     def _listen(self) -> None:
         for answer in self._process.answers() if self._process is not None else ():
+            self._heard_seconds = time.monotonic()
             if answer["kind"] == "failed":
                 self._break(answer["reason"], answer["final"])
                 return  # the rest are the last words of a process that is gone
+            if answer["kind"] == "skipped":
+                self._incomplete = True
+                self._say(f"W&B: {impersonal(answer['reason'])}. It is not tracked.")
             if answer["kind"] == "open":
                 self._mode = answer["mode"]
             self._url = answer.get("url") or self._url
@@ -219,28 +273,38 @@ class Tracker:
             self._give_up(reason)
             return
         self._end(0.0)
-        self._say(f"W&B: {impersonal(reason)}. The study goes on; its runs are kept offline.")
+        kept = "it is kept" if self._alone else "its runs are kept"
+        self._say(f"W&B: {impersonal(reason)}. The {self._subject.kind} goes on; {kept} offline.")
         self._replaced, self._mode = True, "offline"
         self._sent.clear()
+        self._heard_seconds = 0.0
         self._start()
 
     def _give_up(self, reason: str) -> None:
         self._off = True
         self._end(0.0)
+        self.disabled = not reason
         if reason:
-            words = "The study is not tracked; python -m harness.track does it afterwards."
-            self._say(f"W&B: {impersonal(reason)}. {words}")
+            kind = self._subject.kind
+            later = "python -m harness.track" if kind == "study" else "the same command"
+            self._say(f"W&B: {impersonal(reason)}. The {kind} is not tracked; {later} does it afterwards.")
+
+    def _stamp(self, run_id: str) -> str | None:
+        """What names the content of a run; None when there is none."""
+        if run_id in self._pruned:
+            return wandbdir.digest(json.dumps(self._pruned[run_id]).encode())
+        return wandbdir.run_stamp(self._runs_folder / run_id)
 
     def _send_rest(self, tables: bool) -> int:
         """Have written what is stored but not tracked; returns how many runs are to be waited for."""
-        marks = wandbdir.marks(self._root / "wandb", self._group)
+        marks = wandbdir.marks(self._root / "wandb", self._scope)
         for name in self._runs:
-            stamp = wandbdir.run_stamp(self._runs_folder / name)
-            mark = marks.get(wandbdir.wandb_id(name, self._group))
+            stamp = self._stamp(name)
+            mark = marks.get(wandbdir.wandb_id(name, self._scope))
             if stamp is not None and name not in self._sent and not wandbdir.is_current(mark, stamp, self._mode):
-                self.finish(name, "stored", "")
+                self.finish(name, "pruned" if name in self._pruned else "stored", "")
         stamp = wandbdir.tables_stamp(self._folder) if tables else None
-        mark = marks.get(wandbdir.wandb_id("study", self._group))
+        mark = marks.get(wandbdir.wandb_id("study", self._scope))
         if stamp is not None and not wandbdir.is_current(mark, stamp, self._mode):
             self._send({"kind": "study"})
         if self._process is not None:
@@ -252,7 +316,7 @@ class Tracker:
         place = shlex.quote(str(self._shown))
         if self._url:
             self._say(f"W&B: {self._url}")
-        elif not all(mark["sent"] for mark in wandbdir.marks(self._root / "wandb", self._group).values()):
+        elif not all(mark["sent"] for mark in wandbdir.marks(self._root / "wandb", self._scope).values()):
             self._say(f"W&B: kept offline. Look at it: wandb leet {place}   Send it: wandb sync {place}")
 
     def _say(self, text: str) -> None:
@@ -262,9 +326,12 @@ class Tracker:
 class _Process:
     """The process that talks to W&B; a thread feeds it and a thread listens, so that nobody else ever waits."""
 
-    def __init__(self, hello: Message) -> None:
+    def __init__(self, hello: Message, not_passed_on: Collection[str]) -> None:
         root = str(Path(__file__).resolve().parent.parent)
-        environment = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
+        environment = {name: value for name, value in os.environ.items() if name not in not_passed_on}
+        environment = {k: v for k, v in environment.items() if v or not k.startswith("WANDB_")}  # empty is unset
+        if settings := environment.get("WANDB_SWEEP_PARAM_PATH"):
+            environment["WANDB_SWEEP_PARAM_PATH"] = os.path.abspath(settings)  # the process works in another folder
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
         environment.setdefault("WANDB_ERROR_REPORTING", "false")
         self._process = subprocess.Popen(

@@ -3,8 +3,8 @@
 It alone imports wandb, whose calls may block, print, fail or take the process down: whatever happens here, the study
 does not notice. The first message says where and what; then come ``start``, ``epoch`` and ``finish`` of runs, ``study``
 when the tables are written, and ``close``. If the input ends without that, the command has died: what is open is closed
-as failed, and the next command writes it again. Answers: ``tracked`` per run that is whole, ``failed`` with a reason,
-``closed`` at the end.
+as failed, and the next command writes it again. Answers: ``tracked`` per run that is whole, ``skipped`` with a reason
+for what cannot be read from our folders, ``failed`` with a reason when no more will come, ``closed`` at the end.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness import wandbdir
+from harness import wandbdir, wandblog
+from harness.trackerrors import UnwantedError, complaint, failure
 
 Message = dict[str, Any]
 FINISHERS = 8  # runs whose last data are sent at a time
 NICENESS = 10  # training goes first
-ORPHAN_SECONDS = 60.0  # to close what is open when the command has died
-SERVICE_LOST = {"ConnectionResetError", "BrokenPipeError", "MailboxClosedError", "HandleAbandonedError"}
-LOCK_SECONDS = 10.0  # how long an earlier command may take to close what it left open
+ORPHAN_SECONDS = 20.0  # to close what is open when the command has died
+UNSTORED = ("failed", "pruned", "stopped")
+WRITING_SECONDS = 20.0  # from a run's end to the end of its file
+LOCK_SECONDS = 30.0  # how long an earlier command may take to close what it left open, and be gone
 
 # Nothing of this machine, its user or this process is recorded: no host, paths, packages, git state, console, usage.
 PRIVATE: dict[str, Any] = {
@@ -56,18 +57,15 @@ class Live:
     sent: int = field(default=0)
 
 
-class UnwantedError(Exception):
-    """W&B cannot or should not be used at all; another attempt would end in the same way."""
-
-
 class Host:
     """The runs of one study at W&B.
 
     Parameters
     ----------
     hello : dict
-        ``root`` (where W&B's folder is), ``mode`` (or None), ``group``, ``study`` (its facts), ``tables``,
-        ``runs_folder``, ``class_names``, ``circumstances`` (of all runs).
+        ``root`` (where W&B's folder is), ``mode`` (or None), ``group``, ``scope`` (what ids are made from: the group,
+        or one run in it), ``study`` (its facts), ``trials`` (whether runs are trials of a search: of the test images
+        nothing is told then), ``tables``, ``runs_folder``, ``class_names``, ``circumstances`` (of all runs).
     speak : callable
         Takes an answer.
     """
@@ -75,24 +73,29 @@ class Host:
     def __init__(self, hello: Message, speak: Callable[[Message], None]) -> None:
         self._hello, self._speak = hello, speak
         self._group: str = hello["group"]
+        self._scope: str = hello["scope"]
         self._root = Path("wandb")
         self._live: dict[str, Live] = {}
         self._ended: set[str] = set()
         self._finishing = ThreadPoolExecutor(FINISHERS)
         os.chdir(hello["root"])  # so that W&B's own records hold no path to here
-        self._staging = wandbdir.staging(self._root, self._group)
+        self._staging = wandbdir.staging(self._root, self._scope)
         (self._staging / "tmp").mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._staging.with_suffix(".lock"))
+        self._lock = None if os.environ.get("WANDB_RUN_ID") else _lock(self._staging.with_suffix(".lock"))
         for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
             os.environ.setdefault(f"WANDB_{name}_DIR", str(self._staging / name.lower()))
         tempfile.tempdir = str(self._staging / "tmp")
         self._wandb = _import()
-        wandbdir.sweep(self._root, self._group)
-        self._older = wandbdir.folders(self._root, self._group)
+        wandbdir.sweep(self._root, self._scope)
+        self._older = wandbdir.folders(self._root, self._scope)
         timeouts = {key: value for key, value in TIMEOUTS.items() if f"WANDB_{key.upper()}" not in os.environ}
-        own = str(Path("~/.config/wandb/settings").expanduser())
+        own = os.path.expanduser("~/.config/wandb/settings")
+        self._tags = _own_tags(os.environ.pop("WANDB_TAGS", ""))
         wanted = {"settings_system": own, "root_dir": ".", "stop_fn": _go_on, **timeouts, **BEHAVIOUR, **PRIVATE}
-        settings = self._wandb.setup(self._wandb.Settings(**wanted)).settings  # of all runs: for each it takes long
+        try:
+            settings = self._wandb.setup(self._wandb.Settings(**wanted)).settings  # of all runs: for each it takes long
+        except Exception as error:  # of the environment or of W&B's own file; offline they would be refused as well
+            raise UnwantedError(complaint(error)) from error
         self._project = settings.project or wandbdir.PROJECT
         self.mode = hello["mode"] or _usual_mode(settings)
         if self.mode == "disabled":
@@ -130,7 +133,7 @@ class Host:
         run = self._open(
             run_id,
             name=short(f"{variant} seed {config['seed']}", NAME_LENGTH),
-            job_type=short(variant, TAG_LENGTH),
+            job_type=short("trial" if self._hello["trials"] else variant, TAG_LENGTH),
             tags=[config["dataset"], config["engine"]],
             config={**config, **facts, **self._hello["circumstances"]},
         )
@@ -151,39 +154,74 @@ class Host:
 
     def _finish(self, message: Message) -> None:
         """Send what a run's folder holds beyond what was sent, and close it."""
-        from harness.tracked import TAG_LENGTH, StoredFolder, safe
+        from harness.tracked import StoredFolder, alias, safe
 
-        run_id, status, config = message["run_id"], message["status"], message["config"]
+        run_id, config, trials = message["run_id"], message["config"], self._hello["trials"]
         self._ended.add(run_id)
-        if status == "failed":
-            if run_id in self._live:
-                run = self._live.pop(run_id).run
-                run.summary.update({"status": status, "reason": message["reason"]})
-                self._end(run, "failed", exit_code=1)
+        if message["status"] in UNSTORED:
+            self._break_off(message)
+            return
+        folder = Path(self._hello["runs_folder"]) / run_id
+        stamp = wandbdir.run_stamp(folder)
+        try:  # all of it first: what cannot be read should not be begun
+            stored = StoredFolder(folder, self._hello["study"].get("select", "last"))
+            *rows, last = stored.rows(self._live[run_id].sent if run_id in self._live else 0) or [{}]
+            tables = {} if trials else stored.tables(self._hello["class_names"])
+            model = None if trials else stored.model(safe(self._group))
+        except Exception as error:
+            self._skip(f"run {run_id}", error)
+            self._break_off({**message, "status": "failed", "reason": "its folder cannot be read"})
             return
         if run_id not in self._live:
             self._start(message)
-        live = self._live.pop(run_id)
-        run = live.run
-        folder = Path(self._hello["runs_folder"]) / run_id
-        stamp = wandbdir.run_stamp(folder)
-        stored = StoredFolder(folder)
-        *rows, last = stored.rows()[live.sent :] or [{}]
+        run = self._live.pop(run_id).run
         for row in rows:
             run.log(row)
-        run.log({**last, **stored.tables(self._hello["class_names"])})
-        run.summary.update(stored.summary)
-        alias = safe(f"{message['variant']}-seed-{config['seed']}", TAG_LENGTH)
-        run.log_artifact(stored.model(safe(self._group)), aliases=[alias])
+        run.log({**last, **tables})
+        run.summary.update(stored.without_test() if trials else stored.summary)
+        if model is not None:
+            run.log_artifact(model, aliases=[alias(message["variant"], config["seed"])])
         self._end(run, stamp or "")
+
+    def _skip(self, what: str, error: Exception) -> None:
+        """Tell of something of ours that cannot be read, unless the error is not about it alone."""
+        answer = failure(error)
+        if answer["final"]:
+            raise error
+        self._speak({"kind": "skipped", "reason": f"{what} cannot be read: {answer['reason']}"})
+
+    def _break_off(self, message: Message) -> None:
+        """Close a run that has left no folder, with the epochs that are known; without any it need not be there."""
+        run_id, status, epochs = message["run_id"], message["status"], message.get("epochs", [])
+        if run_id not in self._live and epochs:
+            self._start(message)
+        if run_id not in self._live:
+            return
+        live = self._live.pop(run_id)
+        for record in epochs[live.sent :]:
+            live.run.log(record)
+        live.run.summary.update({"status": status, "reason": message["reason"]})
+        self._end(live.run, message.get("stamp") or status, exit_code=int(status == "failed"))
 
     def _study(self) -> None:
         """Write the run that stands for the study: tables, figures, the best model."""
         from harness.tracked import NAME_LENGTH, StoredFolder, StudyTables, safe, short
 
-        folder = Path(self._hello["tables"])
-        tables, facts = StudyTables(folder), self._hello["study"]
-        texts = (f"{name}: {facts[name]}" for name in ("question", "expectation", "finding") if facts[name])
+        folder, facts = Path(self._hello["tables"]), self._hello["study"]
+        stamp, model = wandbdir.tables_stamp(folder), None
+        try:
+            tables = StudyTables(folder)
+            content, overview, best = tables.figures(), tables.overview(), tables.best()
+        except Exception as error:
+            self._skip(f"{folder.name}: a table or a figure", error)
+            return
+        if best:
+            try:
+                stored = StoredFolder(Path(self._hello["runs_folder"]) / best["run_id"], facts.get("select", "last"))
+                model = stored.model(safe(self._group))
+            except Exception as error:
+                self._skip(f"the best run, {best['run_id']},", error)
+        texts = (f"{name}: {facts[name]}" for name in ("question", "expectation", "finding") if facts.get(name))
         run = self._open(
             "study",
             name=short(self._group, NAME_LENGTH),
@@ -192,25 +230,23 @@ class Host:
             config={**facts, **self._hello["circumstances"]},
             notes="\n\n".join(texts),
         )
-        run.log(tables.figures())
-        run.summary.update(tables.overview())
-        if best := tables.best():
-            stored = StoredFolder(Path(self._hello["runs_folder"]) / best["run_id"])
-            run.log_artifact(stored.model(safe(self._group)), aliases=["best"])
-        self._end(run, wandbdir.tables_stamp(folder) or "")
+        run.log(content)
+        run.summary.update(overview)
+        if model is not None:
+            run.log_artifact(model, aliases=["best"])
+        self._end(run, stamp or "")
 
     def _open(self, identity: str, tags: list[str], **facts: Any) -> Any:
-        """A new run at W&B under the id that belongs to a run id, or to "study"."""
+        """A new run at W&B under the id that belongs to a run id, or to "study", if the environment has no other."""
         from harness.tracked import NAME_LENGTH, TAG_LENGTH, short
 
-        own = [tag for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag]
         run = self._wandb.init(
-            id=wandbdir.wandb_id(identity, self._group),
+            id=os.environ.get("WANDB_RUN_ID") or wandbdir.wandb_id(identity, self._scope),
             dir=".",
             mode=self.mode,
             project=self._project,
-            group=os.environ.get("WANDB_RUN_GROUP") or short(self._group, NAME_LENGTH),
-            tags=[short(tag, TAG_LENGTH) for tag in [*tags, *own]],
+            group=short(os.environ.get("WANDB_RUN_GROUP") or self._group, NAME_LENGTH),
+            tags=list(dict.fromkeys(short(tag, TAG_LENGTH) for tag in [*tags, *self._tags])),
             reinit="create_new",
             **facts,
         )
@@ -225,6 +261,8 @@ class Host:
             try:
                 run.finish(exit_code=exit_code)
                 folder = Path(run.dir).parent
+                if self.mode != "online":
+                    _wait_for_end(folder / f"run-{run.id}.wandb")
                 wandbdir.write_mark(folder, stamp, self.mode)
                 for older in (folder / "logs", folder / "tmp", *self._older.get(run.id, ())):
                     shutil.rmtree(older, ignore_errors=True)
@@ -236,17 +274,6 @@ class Host:
         self._finishing.submit(end)
 
 
-def failure(error: Exception) -> Message:
-    """The answer that tells of an error, in one line, without the advice that W&B gives in further ones."""
-    text = " ".join(str(error).partition("\n")[0].split()).rstrip(".")
-    final = isinstance(error, UnwantedError)
-    if type(error).__name__ in SERVICE_LOST:
-        text = "its service process ended"
-    elif not final and (not type(error).__module__.startswith("wandb.errors") or text in ("", "<no message>")):
-        text = f"{type(error).__name__}: {text}"
-    return {"kind": "failed", "reason": text, "final": final}
-
-
 def _import() -> Any:
     try:
         import wandb
@@ -254,6 +281,20 @@ def _import() -> Any:
         missing = error.name == "wandb" or error.name is None
         raise UnwantedError("wandb is not installed" if missing else f"wandb cannot be imported: {error}") from error
     return wandb
+
+
+def _wait_for_end(path: Path) -> None:
+    """Wait until W&B's service has written all of a run."""
+    end = time.monotonic() + WRITING_SECONDS
+    while not wandblog.is_ended(path):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{path.name} was not written to its end")
+        time.sleep(0.01)
+
+
+def _own_tags(text: str) -> list[str]:
+    """Tags that the environment names; W&B would refuse them all for one that is empty or too long."""
+    return [tag for each in text.split(",") if (tag := each.strip())]
 
 
 def _usual_mode(general: Any) -> str:
@@ -276,12 +317,21 @@ def _lock(path: Path) -> TextIO | None:
     except ImportError:  # Windows
         return None
     file = open(path, "w")  # noqa: SIM115
-    end = time.monotonic() + LOCK_SECONDS
-    while time.monotonic() < end:
-        with suppress(OSError):
+
+    def try_once() -> bool:
+        try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+        return True
+
+    end = time.monotonic() + LOCK_SECONDS
+    while not (locked := try_once()) and time.monotonic() < end:
         time.sleep(0.1)
+    if locked:
+        return file
     raise UnwantedError("another command is tracking this study now")
 
 

@@ -45,18 +45,22 @@ def run_stamp(folder: Path) -> str | None:
 
 def tables_stamp(folder: Path) -> str | None:
     """What names the content of a study's tables; None when there are none."""
-    return _stamp([folder / name for name in ("summary.csv", "runs.csv")])
+    return _stamp(path for name in ("summary", "runs", "trials") if (path := folder / f"{name}.csv").exists())
 
 
 def target(environ: Mapping[str, str]) -> str:
-    """Where runs are to be sent: server, entity and project, as far as the environment tells."""
+    """What names where runs are to be sent: server, entity and project, as far as the environment tells.
+
+    Not the names themselves: an address can hold a password.
+    """
     names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT")
-    return " ".join(environ.get(name, "") or "-" for name in names)
+    return digest(*(environ.get(name, "").encode() for name in names))
 
 
 def write_mark(folder: Path, stamp: str, mode: str) -> None:
     """Mark a run's folder as whole."""
-    (folder / MARK).write_text(json.dumps({"stamp": stamp, "mode": mode, "target": target(os.environ)}))
+    facts = {"stamp": stamp, "mode": mode, "target": target(os.environ), "bytes": _size(folder)}
+    (folder / MARK).write_text(json.dumps(facts))
 
 
 def folders(root: Path, group: str) -> dict[str, list[Path]]:
@@ -77,7 +81,8 @@ def marks(root: Path, group: str) -> dict[str, dict[str, Any]]:
             with suppress(OSError, ValueError, LookupError, TypeError):  # unfinished, or not as it was written
                 mark = json.loads((folder / MARK).read_text())
                 mark["sent"] = mark["mode"] == "online" or any(folder.glob("*.wandb.synced"))
-                found[identity] = mark
+                if mark["sent"] or mark.get("bytes", _size(folder)) == _size(folder):  # else somebody was at it
+                    found[identity] = mark
     return found
 
 
@@ -96,12 +101,18 @@ def sweep(root: Path, group: str) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _size(folder: Path) -> int:
+    """Bytes of W&B's own file in a run's folder."""
+    return sum(path.stat().st_size for path in folder.glob("*.wandb"))
+
+
 def _suffix(group: str) -> str:
     return hashlib.sha256(group.encode()).hexdigest()[:8]
 
 
 def _stamp(files: Iterable[Path]) -> str | None:
     try:
-        return digest(*(path.read_bytes() for path in files))
+        contents = [path.read_bytes() for path in files]
     except OSError:
         return None
+    return digest(*contents) if contents else None

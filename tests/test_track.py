@@ -40,5 +40,7 @@ def test_its_options_are_those_of_ablate_that_say_which_runs():
     def names(parser):
         return {action.dest for action in parser._actions}
 
-    assert names(ablate.parser()) - names(track.parser()) == {"list", "jobs", "fresh", "timing", "dry_run"}
+    assert names(ablate.parser()) - names(track.parser()) == {
+        *("list", "jobs", "backend", "scheduler", "fresh", "timing", "dry_run", "checkpoint_every", "from_epoch")
+    }
     assert names(track.parser()) <= names(ablate.parser())

@@ -9,7 +9,7 @@ import pytest
 from records import row as run_row
 
 from harness.tables import runs_frame, summary_frame, to_csv
-from harness.tracked import BINS, StudyTables, evenly_spaced, row, safe, short
+from harness.tracked import BINS, TAG_LENGTH, StudyTables, alias, evenly_spaced, row, safe, short
 from kernels.model import histogram_edges
 
 
@@ -56,6 +56,14 @@ def test_names_are_cut_and_cleaned():
     assert short("abcd", 3) == "ab…"
     assert safe("a/b: ü") == "a-b---"
     assert len(safe("x" * 500)) == 128
+
+
+def test_each_run_has_an_alias_of_its_own():
+    assert alias("adam", 0) == "adam-seed-0"
+    variants = ["x" * 100, "x" * 99 + "y", "a/b", "a b", "a-b", "\U0001f600", "<script>", "v0", "latest"]
+    made = [alias(variant, seed) for variant in variants for seed in (0, 1, 10)]
+    assert len(set(made)) == len(made)
+    assert all(len(each) <= TAG_LENGTH and safe(each) == each for each in made)
 
 
 def write(folder, rows) -> StudyTables:

@@ -6,7 +6,9 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from test_worker import UNUSUAL
 from wandb_runs import STUDY, folders, ids, read_all
 from wandb_server import KEY, server
 
-from harness import ablate, track
+from harness import ablate, track, tracking
 from harness.errors import UserError
 from harness.store import load_run
 from harness.tables import from_csv
@@ -51,6 +53,18 @@ def ask(small_data, tmp_path, capsys, monkeypatch):
 @pytest.fixture
 def root(tmp_path) -> Path:
     return tmp_path / "out" / "widths" / "fashion-mnist" / "wandb"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 64 KB."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mounting = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True)
+    if mounting.returncode:
+        pytest.skip("mounting a small disk needs more rights")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def path_of(tmp_path) -> str:
@@ -98,7 +112,11 @@ def test_every_run_arrives_whole(ask, write, root, tmp_path):
     assert run.rows[-1]["per_class.nrows"] == 3
     assert run.rows[-1]["confusion_matrix_table.nrows"] == 9
     (model,) = run.models()
-    assert [file["path"] for file in model["manifest"]["contents"]] == ["model.safetensors", "result.json"]
+    assert [file["path"] for file in model["manifest"]["contents"]] == [
+        "best/model.safetensors",
+        "last/model.safetensors",
+        "result.json",
+    ]
     assert model["name"] == "widths-fashion-mnist"
     assert "wide-seed-1" in model["aliases"]
     study = seen["widths/fashion-mnist"]
@@ -240,6 +258,123 @@ def test_a_folder_that_cannot_be_written_is_said_once(ask, write, tmp_path, monk
     assert "The study is not tracked" in out
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("WANDB_PROJECT", "a/b", "its settings are refused: Invalid project name 'a/b'"),
+        ("WANDB_BASE_URL", "nonsense", "its setting base_url is refused"),
+        ("WANDB_API_KEY", f" {KEY}", "its settings are refused: API key"),
+    ],
+)
+def test_a_setting_that_is_refused_is_said_once(ask, write, root, monkeypatch, name, value, said):
+    monkeypatch.setenv(name, value)
+    status, out, err = ask(write(), "--seeds", "1")
+    assert (status, err) == (0, "")
+    assert out.count("W&B: ") == out.count(f"W&B: {said}") == out.count("The study is not tracked") == 1
+    assert KEY not in out
+    assert not folders(root)
+
+
+def test_variables_that_are_empty_or_meant_for_one_run_or_odd_do_no_harm(ask, write, root, monkeypatch):
+    for name in ("MODE", "DIR", "PROJECT", "ENTITY", "API_KEY", "BASE_URL", "NOTES"):
+        monkeypatch.setenv(f"WANDB_{name}", "")
+    for name in ("RUN_ID", "SWEEP_ID", "NAME", "JOB_TYPE"):
+        monkeypatch.setenv(f"WANDB_{name}", "mine")
+    for name in ("RESUME_FROM", "FORK_FROM"):
+        monkeypatch.setenv(f"WANDB_{name}", "mine?_step=3")
+    monkeypatch.setenv("WANDB_RESUME", "must")
+    monkeypatch.setenv("WANDB_TAGS", f"a,, b ,a,numpy,{'x' * 100}")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "g" * 200)
+    status, out, err = ask(write())
+    assert (status, err) == (0, "")
+    assert "kept offline. Look at it" in out
+    seen = read_all(root)
+    assert len(seen) == len(set(ids(root))) == 5
+    for run in seen.values():
+        first = ["study", "fashion-mnist", "a", "b"] if run.run["job_type"] == "study" else ["fashion-mnist", "numpy"]
+        assert run.run["tags"] == list(dict.fromkeys([*first, "a", "b", "numpy", "x" * 63 + "…"]))
+        assert len(run.run["run_group"]) == 128
+        assert run.run["job_type"] != "mine"
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_something_else_in_the_place_of_wandbs_folder_is_said_once(ask, write, root, make):
+    root.parent.mkdir(parents=True)
+    make(root)
+    status, out, err = ask(write())
+    assert (status, err) == (0, "")
+    assert out.count("W&B: ") == out.count("The study is not tracked") == 1
+    assert re.search("^W&B: .*widths/fashion-mnist/wandb", out, re.MULTILINE)
+
+
+def test_a_damaged_run_is_left_out_and_the_others_are_sent(ask, write, root, tmp_path):
+    path = write()
+    ask(path, "--wandb", "disabled")
+    damaged = sorted((tmp_path / "out" / "runs").glob("*/last/model.safetensors"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    status, out, err = ask(path, command=track)
+    assert (status, err) == (1, "")
+    assert out.splitlines()[0].startswith("1 of 4 runs are not stored whole and cannot be sent;")
+    assert f"wandb sync {root}" in out.splitlines()[-1]
+    assert len(ids(root)) == len(set(ids(root))) == 4
+    assert not any(damaged.parents[1].name in each for each in ids(root))
+    assert ask(path)[0] == 0
+    assert len(ids(root)) == len(set(ids(root))) == 5
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "figures/val_loss.png"])
+def test_a_damaged_table_or_figure_keeps_no_run_back(ask, write, root, tmp_path, name):
+    path = write()
+    ask(path, "--wandb", "disabled")
+    (tables(tmp_path) / name).write_bytes(b"\xff\xfe damaged")
+    status, out, err = ask(path, command=track)
+    assert (status, err) == (1, "")
+    assert out.count("a table or a figure cannot be read") == out.count("It is not tracked.") == 1
+    assert len(ids(root)) == 4
+    assert all(run.exits == [0] for run in read_all(root).values())
+
+
+def test_a_process_that_hangs_is_replaced(ask, write, root, monkeypatch):
+    monkeypatch.setattr(tracking, "SILENCE_SECONDS", 3.0)
+
+    def stop() -> None:
+        wait_until(lambda: folders(root))
+        for pid in children(os.getpid()):
+            if b"harness.trackproc" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGSTOP)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    status, out, err = ask(write())
+    thread.join()
+    assert (status, err) == (0, "")
+    assert out.count("W&B: it has not answered for 3 s. The study goes on; its runs are kept offline.") == 1
+    assert len(ids(root)) == len(set(ids(root))) == 5
+    assert all(run.exits == [0] for run in read_all(root).values())
+
+
+def test_a_full_disk_is_said_once_and_costs_no_table(ask, write, tmp_path, small_disk, monkeypatch):
+    monkeypatch.setenv("WANDB_DIR", str(small_disk))
+    status, out, err = ask(write(), "--jobs", "2")
+    assert (status, err) == (0, "")
+    assert out.count("The study ") == out.count("No space left on device. The study is not tracked") == 1
+    assert set(from_csv((tables(tmp_path) / "runs.csv").read_bytes())["status"]) == {"done"}
+
+
+def test_what_wandbs_own_settings_disable_is_not_tracked(ask, write, root, tmp_path, monkeypatch):
+    settings = tmp_path / ".config" / "wandb" / "settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[default]\nmode = disabled\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    status, out, err = ask(write())
+    assert (status, err) == (0, "")
+    assert "W&B" not in out
+    assert not folders(root)
+    status, out, err = ask(path_of(tmp_path), command=track)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "tracking is disabled" in err
+
+
 def test_a_killed_command_leaves_nothing_that_the_next_one_does_not_close(command):
     process = command.start(*LONG, environment=OFFLINE)
     wait_until(lambda: len(tracked(command)) >= 2)
@@ -341,3 +476,13 @@ def test_a_mode_that_is_none_is_refused(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disable")
     with pytest.raises(UserError, match="in WANDB_MODE"):
         chosen_mode(None)
+
+
+@pytest.mark.parametrize(("value", "mode"), [("true", "disabled"), ("1", "disabled"), ("false", None), ("", None)])
+def test_the_old_variable_that_disables_is_heeded_unless_something_else_is_said(monkeypatch, value, mode):
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_DISABLED", value)
+    assert chosen_mode(None) == mode
+    assert chosen_mode("offline") == "offline"
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert chosen_mode(None) == "online"

@@ -96,6 +96,22 @@ def test_other_content_or_another_target_is_not_current(tmp_path, monkeypatch):
     assert not is_current(mark, "s", None)
 
 
+def test_a_password_in_an_address_is_in_no_mark(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://somebody:secret@localhost")
+    assert "secret" not in (make(tmp_path, "000001", wandb_id(RUN, GROUP)) / MARK).read_text()
+
+
+@pytest.mark.parametrize(("mode", "current"), [("offline", False), ("online", True)])
+def test_a_run_whose_file_was_cut_is_written_again_unless_it_was_sent(tmp_path, mode, current):
+    identity = wandb_id(RUN, GROUP)
+    folder = make(tmp_path, "000001", identity, mode, stamp=None)
+    (folder / "run.wandb").write_bytes(bytes(100))
+    write_mark(folder, "s", mode)
+    assert is_current(marks(tmp_path, GROUP)[identity], "s", None)
+    (folder / "run.wandb").write_bytes(bytes(99))
+    assert is_current(marks(tmp_path, GROUP).get(identity), "s", None) == current
+
+
 def test_a_stamp_is_that_of_the_content(tmp_path):
     assert run_stamp(tmp_path) is None
     assert tables_stamp(tmp_path) is None
