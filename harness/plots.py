@@ -156,7 +156,7 @@ def learning_curves(
     drawn = curves(history, variants, metric)
     low, high, logarithmic = _limits(drawn, loss=metric.endswith("loss"))
     names = [_label(name, curve, low, high) for name, curve in zip(variants, drawn, strict=True) if curve.runs]
-    with _settings():
+    with settings():
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
         for position, curve in enumerate(drawn):
@@ -178,10 +178,18 @@ def learning_curves(
     return figure
 
 
-def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
-    """Write ``folder/stem.png`` (150 dpi) and ``folder/stem.svg`` (texts stay texts), each whole or not at all.
+def save(figure: Figure, folder: Path, stem: str, outlines: bool = False) -> list[Path]:
+    """Write ``folder/stem.png`` (150 dpi) and ``folder/stem.svg``, each whole or not at all.
 
     The files hold no date and no version, and the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    folder : Path
+    stem : str
+    outlines : bool
+        Whether the SVG's texts are drawn with outlines of the font, which look the same everywhere, or stay texts.
 
     Returns
     -------
@@ -191,7 +199,7 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     paths = []
     for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         buffer = io.BytesIO()
-        with _settings(), warnings.catch_warnings():
+        with settings({"svg.fonttype": "path" if outlines else "none"}), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # a name may be in any script
             figure.savefig(buffer, format=suffix, dpi=DPI, metadata=metadata)
         path = folder / f"{stem}.{suffix}"
@@ -201,11 +209,11 @@ def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def settings(more: dict[str, Any] | None = None) -> Iterator[None]:
     """Our settings over matplotlib's defaults, whatever the user's are."""
     from matplotlib import style as styles
 
-    with styles.context(["default", RC]):
+    with styles.context(["default", RC | (more or {})]):
         yield
 
 
