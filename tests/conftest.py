@@ -132,3 +132,14 @@ def command(tmp_path: Path) -> Command:
 def fashion() -> Dataset:
     """Fashion-MNIST, as the product finds it."""
     return data.find("fashion-mnist")
+
+
+@pytest.fixture(scope="session")
+def idx_folder(fashion: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fashion-MNIST as files of its own, which tests copy before they change them."""
+    folder, n = tmp_path_factory.mktemp("idx"), fashion.n_official_train
+    images = fashion.X.reshape(-1, *fashion.image_shape)
+    for part, name in zip((images[:n], fashion.y[:n], images[n:], fashion.y[n:]), IDX_FILES, strict=True):
+        header = struct.pack(f">{1 + part.ndim}I", 0x800 + part.ndim, *part.shape)
+        (folder / name).write_bytes(header + part.tobytes())
+    return folder

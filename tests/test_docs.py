@@ -16,21 +16,23 @@ from typing import Any
 import numpy as np
 import pytest
 from documents import ROOT, blocks, forgetful_registries, text, write_extensions
+from safetensors import safe_open
 
-from harness import ablate, data, study
+from harness import ablate, data, evaluate, settingsdoc, study, sweep, sweepfile
 from harness.cache import CACHE_VARIABLE, cache_folder
+from harness.claims import CLAIM_KEYS, METRICS
 from harness.config import RunConfig, setting_keys
 from harness.errors import UserError
+from harness.findings import VERDICTS
 from harness.idx import IDX_FILES
+from harness.overview import OVERVIEW_COLUMNS
 from harness.settings import parse_toml
 from harness.sources import DATA_VARIABLE
-from harness.studyfile import DEFAULT_SEEDS, DEFAULT_TARGETS, KEYS, MAX_SEEDS
-from kernels.optimizers import OPTIMIZERS
-from kernels.schedules import SCHEDULES
+from harness.studyfile import DATASET_KEYS, DEFAULT_SEEDS, DEFAULT_TARGETS, KEYS, MAX_SEEDS
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+STUDY_DOCUMENTS = [path for path in DOCUMENTS if path.name != "sweep.md"]  # its examples are spaces
 N_TRAIN, N_TEST = 6000, 1000
-NOT_IN_A_FILE = {"seed"}  # a study says how many seeds, not which
 
 
 def rows(name: str, first_header: str) -> list[list[str]]:
@@ -116,9 +118,9 @@ def test_the_readmes_example_of_a_study_runs_to_its_end(tables):
 def test_the_readmes_python_example_runs(capsys):
     (code,) = blocks("README.md", "python")
     exec(compile(code, "README.md", "exec"), {})
-    *epochs, last = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in epochs] == ["1", "2", "3"]
-    assert last.split()[0] == "done"
+    _, *epochs, last = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in epochs] == ["1", "2", "3"]
+    assert 0 < float(last) < 1
 
 
 def test_the_readmes_options_are_those_of_the_command():
@@ -169,24 +171,31 @@ def accepted(key: str, given: Any) -> bool:
     return True
 
 
-SETTINGS = {codes(cells[0])[0]: cells for cells in rows("docs/studies.md", "Setting")}
+SETTINGS = {codes(cells[0])[0]: cells for cells in rows("docs/settings.md", "Setting")}
 
 
-def test_the_table_of_settings_has_every_setting():
-    assert list(SETTINGS) == [key for key in setting_keys() if key not in NOT_IN_A_FILE]
+def test_the_page_of_settings_is_what_the_model_gives():
+    assert text("docs/settings.md") == settingsdoc.text()
+
+
+def test_the_page_of_settings_has_every_setting_and_says_what_each_means():
+    assert list(SETTINGS) == [key for key in setting_keys() if key not in settingsdoc.NOT_IN_A_FILE]
+    every = [cells for header in ("Setting", "Optimizer", "Schedule") for cells in rows("docs/settings.md", header)]
+    assert all(all(cells) for cells in every)
 
 
 @pytest.mark.parametrize("key", SETTINGS)
-def test_the_table_of_settings_has_the_default(key):
+def test_the_default_of_a_setting_can_be_given(key):
     default = RunConfig().flat()[key]
     assert value(SETTINGS[key][1]) == default
     assert type(value(SETTINGS[key][1])) is type(default)
+    assert RunConfig.from_settings({key: value(SETTINGS[key][1])}, "a test") == RunConfig()
 
 
-@pytest.mark.parametrize("key", [key for key, cells in SETTINGS.items() if re.search(r"[\[(]\d", cells[2])])
-def test_the_table_of_settings_has_the_range(key):
+@pytest.mark.parametrize("key", [key for key, cells in SETTINGS.items() if "number" in cells[2]])
+def test_a_setting_is_accepted_in_its_range_and_nowhere_else(key):
     kind, low_end, low, high, high_end = re.match(
-        r"(.*) in ([\[(])(\S+), ([^\])]+)([\])])", SETTINGS[key][2]
+        r"([^\[(]*) in ([\[(])(\S+), ([^\])]+)([\])])", SETTINGS[key][2]
     ).groups()  # fmt: skip
     number = int if "whole" in kind else float
     wrap = (lambda x: [x]) if kind.startswith("list") else (lambda x: x)
@@ -206,34 +215,16 @@ def test_the_table_of_settings_has_the_range(key):
         assert not accepted(key, wrap(number(low) + 1.5))
 
 
-@pytest.mark.parametrize("key", [key for key, cells in SETTINGS.items() if not re.search(r"[\[(]\d", cells[2])])
-def test_the_table_of_settings_has_the_allowed_names(key):
-    names = codes(SETTINGS[key][2])
-    if names == ["true", "false"]:
-        assert accepted(key, True)
-        assert accepted(key, False)
-        assert not accepted(key, 1)
-        return
-    with pytest.raises(UserError) as caught:
-        RunConfig.from_settings({key: "no such name"}, "a test")
-    assert sorted(names) == str(caught.value).partition("allowed: ")[2].split(", ")
-
-
-@pytest.mark.parametrize(("title", "registry"), [("Optimizer", OPTIMIZERS), ("Schedule", SCHEDULES)])
-def test_the_tables_of_own_settings_are_those_of_the_registry(title, registry):
-    said = {
-        (codes(cells[0])[0], codes(cells[1])[0]): (value(cells[2]), cells[3])
-        for cells in rows("docs/studies.md", title)
-    }
-    assert said == {
-        (name, key): (setting.default, setting.interval)
-        for name, entry in registry.items()
-        for key, setting in entry.settings.items()
-    }
+@pytest.mark.parametrize("key", [key for key, cells in SETTINGS.items() if "number" not in cells[2]])
+def test_every_name_is_accepted(key):
+    names = codes(SETTINGS[key][2]) or [True, False]
+    assert all(accepted(key, name) for name in names)
+    assert not accepted(key, 1)
 
 
 def test_the_table_of_a_studys_keys_is_complete():
-    assert [key.strip("[]") for cells in rows("docs/studies.md", "Key") for key in codes(cells[0])] == list(KEYS)
+    keys = [key for cells in rows("docs/studies.md", "Key") for key in codes(cells[0])]
+    assert [key.strip("[]").partition(".")[0] for key in keys] == list(KEYS)
     seeds = next(cells for cells in rows("docs/studies.md", "Key") if "seeds" in cells[0])
     assert value(seeds[2]) == DEFAULT_SEEDS
     assert f"[1, {MAX_SEEDS}]" in seeds[1]
@@ -242,7 +233,19 @@ def test_the_table_of_a_studys_keys_is_complete():
     assert dict(zip(words[1::2], map(float, words[::2]), strict=True)) == DEFAULT_TARGETS
 
 
-EXAMPLES = [(path.relative_to(ROOT).as_posix(), i) for path in DOCUMENTS for i in range(len(blocks(str(path), "toml")))]
+def test_the_tables_about_claims_and_data_sets_are_complete():
+    fields = {codes(cells[0])[0]: cells for cells in rows("docs/studies.md", "Field")}
+    assert tuple(fields) == CLAIM_KEYS
+    more, less = fields["metric"][1].split("(more is better)")
+    named = dict.fromkeys(codes(more), 1) | dict.fromkeys(codes(less), -1)
+    assert named == METRICS
+    assert [codes(cells[0])[0] for cells in rows("docs/studies.md", "Verdict")] == list(VERDICTS)
+    assert {word for cells in rows("docs/studies.md", "Entry") for word in codes(cells[0])} == set(DATASET_KEYS)
+
+
+EXAMPLES = [
+    (path.relative_to(ROOT).as_posix(), i) for path in STUDY_DOCUMENTS for i in range(len(blocks(str(path), "toml")))
+]
 
 
 @pytest.mark.parametrize(("name", "i"), EXAMPLES)
@@ -253,6 +256,51 @@ def test_every_example_of_a_study_loads(name, i, tmp_path):
         loaded = study.load(str(tmp_path / "example.toml"))
     assert loaded.baseline in loaded.variants
     assert len(loaded.variants) > 1
+
+
+# --------------------------------------------------------------------------------------------------------- search
+
+
+def test_the_table_of_the_searchs_options_is_that_of_the_command():
+    actions = [action for action in sweep.parser()._actions if not isinstance(action, argparse._HelpAction)]
+    named = [codes(cells[0])[0].split()[0] for cells in rows("docs/sweep.md", "Option")]
+    assert named == [a.option_strings[0] if a.option_strings else "SPACE" for a in actions]
+
+
+def test_the_table_of_a_searchs_keys_is_complete_with_defaults_and_ranges():
+    cells = rows("docs/sweep.md", "Key")
+    assert [key.strip("[]") for row in cells for key in codes(row[0])] == list(
+        dict.fromkeys(("title", *[k for k in sweepfile.KEYS if k in sweepfile.studyfile.TEXTS], *sweepfile.KEYS))
+    )
+    for row in cells:
+        (key, *_) = codes(row[0])
+        if key in sweepfile.DEFAULTS:
+            assert value(row[2]) == sweepfile.DEFAULTS[key]
+        if key in sweepfile.RANGES:
+            assert str(list(sweepfile.RANGES[key])) in row[1]
+        if key in sweepfile.NAMES:
+            assert sorted(codes(row[1])) == sorted(sweepfile.NAMES[key])
+
+
+@pytest.mark.usefixtures("small_data")
+def test_the_example_of_a_search_runs_and_has_the_documented_files_and_columns(tmp_path):
+    path = tmp_path / "example.toml"
+    path.write_text(blocks("docs/sweep.md", "toml")[0].replace("[base]", '[base]\nengine = "numpy"'), encoding="utf-8")
+    small = ["--trials", "2", "--epochs", "1", "--limit", "100", "--jobs", "1", "--out", str(tmp_path)]
+    assert sweep.main([str(path), *small]) == 0
+    folder = tmp_path / "example" / "fashion-mnist+epochs=1,limit=100"
+    files = {codes(cells[0])[0].strip("/"): codes(cells[1]) for cells in rows("docs/sweep.md", "File")}
+    assert set(files) == {path.name for path in folder.iterdir()}
+    for name in ("history.csv", "importances.csv"):
+        assert header(folder / name) == files[name]
+    assert list(json.loads((folder / "winner.json").read_text())) == files["winner.json"]
+    assert {f"{name}.{kind}" for name in files["figures"][:3] for kind in ("png", "svg")} == {
+        path.name for path in (folder / "figures").iterdir()
+    }
+    documented = [name for cells in rows("docs/sweep.md", "Column") for name in codes(cells[0]) or [cells[0]]]
+    at = documented.index("*parameters*")
+    parameters = ["optimizer.name", "optimizer.lr", "batch_size", "activation", "dropout"]
+    assert header(folder / "trials.csv") == [*documented[:at], *parameters, *documented[at + 2 :]]
 
 
 # -------------------------------------------------------------------------------------------------------- outputs
@@ -271,6 +319,15 @@ def test_the_documented_columns_of_the_summary_are_the_real_ones(tables):
     documented = column_table("summary.csv, summary.md")
     at = documented.index("*settings*")
     assert header(tables / "summary.csv") == [*documented[:at], "dropout", *documented[at + 1 :]]
+
+
+def test_the_documented_columns_of_findings_are_the_real_ones(tables):
+    assert column_table("findings.csv") == header(tables / "findings.csv")
+    assert len((tables / "findings.csv").read_text(encoding="utf-8").splitlines()) == 1 + 2
+
+
+def test_the_documented_columns_of_the_overview_are_the_real_ones():
+    assert column_table("overview") == list(OVERVIEW_COLUMNS)
 
 
 def test_the_documented_columns_of_the_history_are_the_real_ones(tables, readme_results):
@@ -306,13 +363,30 @@ def test_the_documented_arrays_are_the_real_ones(tables, readme_results):
         assert details["first_layer_0"].shape == (784, 256)
         assert details["weight_histogram_0"].shape == (1, 2, len(details["histogram_edges"]) - 1)
     run = next((readme_results / "runs").iterdir())
-    cells = {codes(cells[0])[0]: codes(cells[1]) for cells in rows("docs/output.md", "File")}
-    assert sorted(cells) == sorted(path.name for path in run.iterdir())
-    with np.load(run / "arrays.npz") as arrays:
-        assert sorted(arrays.files) == sorted(cells["arrays.npz"])
+    cells = {name: codes(cells[1]) for cells in rows("docs/output.md", "File") for name in codes(cells[0])}
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert sorted(cells) == sorted(path.relative_to(run).as_posix() for path in files)
+    with np.load(run / "last" / "arrays.npz") as arrays:
+        assert sorted(arrays.files) == sorted(cells["last/arrays.npz"])
     with np.load(run / "statistics.npz") as arrays:
         assert sorted(arrays.files) == sorted(cells["statistics.npz"])
     assert sorted(json.loads((run / "result.json").read_text())) == sorted(cells["result.json"])
+
+
+def test_the_documented_facts_in_a_model_are_the_real_ones(readme_results):
+    said = {codes(cells[0])[0]: codes(cells[1]) for cells in rows("docs/models.md", "Key")}
+    names = [name for cells in rows("docs/models.md", "Key") for name in codes(cells[0])]
+    run = next((readme_results / "runs").iterdir())
+    with safe_open(run / "best" / "model.safetensors", "numpy") as file:
+        facts = json.loads(file.metadata()["ablation-bench"])
+    assert sorted(names) == sorted(facts)
+    assert sorted(name for name in said["metrics"] if name.isidentifier()) == sorted(facts["metrics"])
+
+
+def test_the_documented_options_of_evaluate_are_those_of_the_command():
+    actions = [action for action in evaluate.parser()._actions if not isinstance(action, argparse._HelpAction)]
+    named = [codes(cells[0])[0].split()[0] for cells in rows("docs/models.md", "Argument")]
+    assert named == [action.option_strings[0] if action.option_strings else "MODEL" for action in actions]
 
 
 def test_the_documented_files_of_a_study_are_the_real_ones(tables):
@@ -343,6 +417,12 @@ def test_links_lead_somewhere(path):
         assert place.exists(), f"{path.name}: {target}"
         assert place.is_relative_to(ROOT)
         assert not anchor or anchor in anchors(place), f"{path.name}: {target}"
+
+
+def test_the_readme_leads_to_every_document_and_notebook():
+    linked = set(re.findall(r"\]\(([^)#\s]+)", text("README.md")))
+    there = [*ROOT.glob("docs/*.md"), *ROOT.glob("results/notebooks/*.ipynb"), ROOT / "results" / "report.md"]
+    assert {path.relative_to(ROOT).as_posix() for path in there} <= linked
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -30,7 +30,7 @@ MAX_LINES = 30
 STEP = 1e-5
 SIZES = (7, 11, 5, 3)
 ROWS = 29
-NAMES = ("swish", "smoothed_cross_entropy", "lion")
+NAMES = ("swish", "focal", "lion")
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def make(engine, model, weights, dtype=np.float64):
 
 def test_each_example_is_at_most_thirty_lines():
     examples = blocks("CONTRIBUTING.md", "python")
-    assert [code.split()[1] for code in examples] == ["swish.py", "smoothing.py", "lion.py"]
+    assert [code.split()[1] for code in examples] == ["swish.py", "focal.py", "lion.py"]
     assert max(len(code.splitlines()) for code in examples) <= MAX_LINES
 
 
@@ -67,7 +67,7 @@ def test_the_examples_are_registered_under_their_names():
     ] * 3
 
 
-@pytest.mark.parametrize("settings", [{"activation": "swish"}, {"loss": "smoothed_cross_entropy"}], ids=str)
+@pytest.mark.parametrize("settings", [{"activation": "swish"}, {"loss": "focal"}], ids=str)
 def test_gradients_of_an_example_are_those_of_finite_differences(settings):
     model, weights, X, y = problem(**settings)
     rows = np.arange(ROWS)
@@ -102,7 +102,7 @@ def test_both_engines_agree_on_an_epoch_with_all_examples(dtype, tolerance):
 
 
 def test_settings_of_an_example_are_checked_like_built_in_ones():
-    given = {"activation": "swish", "loss": "smoothed_cross_entropy", "optimizer": {"name": "lion", "beta2": 0.9}}
+    given = {"activation": "swish", "loss": "focal", "optimizer": {"name": "lion", "beta2": 0.9}}
     config = RunConfig.from_settings(given, "a test")
     assert config.optimizer.settings == {"beta1": 0.9, "beta2": 0.9, "weight_decay": 0.0}
 
@@ -152,8 +152,8 @@ def probe(tmp_path_factory: pytest.TempPathFactory):
     [
         ("swish.py", "return z / (1.0 + exp(-z))", "return 0.9 * z / (1.0 + exp(-z))"),
         ("swish.py", "return s + a * (1.0 - s)", "return s + a * (1.1 - s)"),
-        ("smoothing.py", "SMOOTHING = 0.1", "SMOOTHING = 0.2"),
-        ("smoothing.py", "total += q", "total += 1.5 * q"),
+        ("focal.py", "GAMMA = 2.0", "GAMMA = 1.5"),
+        ("focal.py", "total -= (1.0", "total -= 1.5 * (1.0"),
         ("lion.py", "h.beta2 * slots[0] +", "0.5 * h.beta2 * slots[0] +"),
     ],
 )
@@ -169,11 +169,11 @@ def test_an_edit_of_an_example_is_served_from_no_cache(file, old, new, extension
 
 
 def test_an_edit_of_a_default_argument_of_a_loss_is_served_from_no_cache(extensions, probe):
-    path = next(path for path in extensions if path.name == "smoothing.py")
-    code = path.read_text().replace("labels, dlogits):", "labels, dlogits, share=0.1):").replace("SMOOTHING", "share")
+    path = next(path for path in extensions if path.name == "focal.py")
+    code = path.read_text().replace("labels, dlogits):", "labels, dlogits, gamma=2.0):").replace("GAMMA", "gamma")
     path.write_text(code, encoding="utf-8")
     before, _, name = probe(extensions)
-    path.write_text(code.replace("share=0.1", "share=0.2"), encoding="utf-8")
+    path.write_text(code.replace("gamma=2.0", "gamma=1.5"), encoding="utf-8")
     after, reference, other_name = probe(extensions)
     np.testing.assert_allclose(after, reference, rtol=0, atol=1e-10)
     assert np.abs(after - before).max() > 1e-4

@@ -185,7 +185,7 @@ def test_a_refused_connection_and_an_unknown_host_fail_at_once(tmp_path):
         sources.download(["one.gz"], refused_address(), tmp_path)
     with pytest.raises(sources.SourceError, match=r"name cannot be resolved|no connection"):
         sources.download(["one.gz"], "http://nowhere.invalid", tmp_path, connect_seconds=1.0)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3
 
 
 def test_an_address_that_swallows_packets_costs_no_more_than_the_time_for_connecting(tmp_path):
