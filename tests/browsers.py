@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 EXECUTABLES = ("chromium", "chromium-browser", "google-chrome")
+# Charts follow the width of their place one frame after it is known.
+TWO_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +45,16 @@ def opened(browser: Any, path: Path, address: str = "", width: int = 1280, **opt
     try:
         page.goto(f"file://{path}{address}")
         page.wait_for_selector("html[data-ready]", state="attached")
+        page.evaluate(TWO_FRAMES)
         yield page
         assert complaints == []
     finally:
         context.close()
+
+
+def shown(page: Any, view: str) -> Any:
+    """Wait for a view that an address or a link has asked for (the page follows a moment later), and give it."""
+    view = page.locator(f"#{view}")
+    view.wait_for(state="visible")
+    page.evaluate(TWO_FRAMES)
+    return view

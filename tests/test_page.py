@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from browsers import browser, opened
+from browsers import browser, opened, shown
 from pages import HOSTILE, write_search, write_study, write_trials
 from processes import ROOT
 
@@ -132,8 +132,7 @@ def test_every_view_is_whole_and_no_wider_than_its_window(show, width, scheme):
     page = show("overview", width=width, color_scheme=scheme)
     for name in ["overview", "compare", *(f"study-view-{i}" for i in STUDIES.values())]:
         page.evaluate(f"location.hash = '{name}'")
-        page.wait_for_selector(f"#{name}")
-        assert "cannot be shown" not in page.locator(f"#{name}").inner_text()
+        assert "cannot be shown" not in shown(page, name).inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         assert page.locator("main .part:visible, main .card:visible").count() > 3
     assert (
@@ -219,15 +218,16 @@ def test_numbers_on_the_shipped_page_are_those_of_the_shipped_tables(browser):
             if not lines or "Test accuracy" not in lines[0]:  # a search
                 continue
             page.evaluate(f"location.hash = '{view}'")
+            shown(page, view.removeprefix("#"))
             table = page.locator(f"{view}-result table.data").first
             heads = [head.strip() for head in table.locator("thead th").all_inner_texts()]
             for name in ("Test accuracy", "Difference", "p", "p (Holm)"):
                 if name in lines[0] and name in heads:
                     expected = [row[lines[0].index(name)] for row in lines[2:] if len(row) == len(lines[0])]
-                    shown = column(table, heads.index(name) + 1)
-                    shown = [cell.replace("−", "-").replace("< ", "&lt;") for cell in shown]
+                    cells = column(table, heads.index(name) + 1)
+                    cells = [cell.replace("−", "-").replace("< ", "&lt;") for cell in cells]
                     there = [i for i, value in enumerate(expected) if value not in ("baseline", "–")]
-                    assert [shown[i] for i in there] == [expected[i] for i in there], (key, name)
+                    assert [cells[i] for i in there] == [expected[i] for i in there], (key, name)
                     compared += len(there)
         assert compared > 300
 
@@ -386,7 +386,7 @@ def test_two_runs_are_compared_as_chosen_in_the_table(show):
     runs.get_by_role("button", name="Run A of the comparison: sgd, seed 0").click()
     runs.get_by_role("button", name="Run B of the comparison: adam, seed 3").click()
     page.get_by_role("navigation").get_by_role("link", name="Compare two runs").click()
-    view = page.locator("#compare")
+    view = shown(page, "compare")
     settings = view.locator(".part", has_text="Settings that differ").locator("tbody tr").all_inner_texts()
     assert [line.split() for line in settings] == [["l2", "0", "0.1"], ["seed", "0", "3"]]
     assert view.locator(".part", has_text="Curves").locator("path.line").count() == 2
@@ -401,7 +401,7 @@ def test_two_runs_of_one_variant_have_no_confusion_to_compare(show):
     for side, seed in (("A", 0), ("B", 3)):
         runs.get_by_role("button", name=f"Run {side} of the comparison: adam, seed {seed}").click()
     page.get_by_role("navigation").get_by_role("link", name="Compare two runs").click()
-    assert "Both runs are of one variant" in page.locator("#compare").inner_text()
+    assert "Both runs are of one variant" in shown(page, "compare").inner_text()
     assert page.locator("#compare table.confusion").count() == 0
 
 
@@ -438,7 +438,7 @@ def test_the_contents_open_on_a_phone(show):
     assert page.locator("#nav").is_hidden()
     page.get_by_role("button", name="Contents").click()
     page.locator("#nav").get_by_role("link", name="Confusion").click()
-    assert page.locator("#nav").is_hidden()
+    page.locator("#nav").wait_for(state="hidden")
     assert part(page, "plain", "confusion").evaluate("(e) => Math.abs(e.getBoundingClientRect().top) < 250")
 
 
@@ -450,7 +450,7 @@ def test_tab_reaches_the_content_and_every_control_has_a_name(show):
     assert page.evaluate("document.activeElement.id") == "main"
     page.keyboard.press("Tab")
     page.locator("main a", has_text="a-plain").press("Enter")
-    page.locator("#study-view-0").wait_for(state="visible")  # the page follows its address a moment later
+    shown(page, "study-view-0")
     nameless = page.evaluate(NAMELESS)
     assert nameless == []
 
@@ -522,7 +522,7 @@ def test_five_thousand_runs_open_at_once(browser, tmp_path):
         assert time.perf_counter() - start < LIMIT_SECONDS
         start = time.perf_counter()
         page.evaluate("location.hash = 'study-view-0'")
-        page.wait_for_selector("#study-view-0-environment")
+        shown(page, "study-view-0")
         assert time.perf_counter() - start < LIMIT_SECONDS
         runs = page.locator("#study-view-0-runs")
         assert "5,000 rows" in runs.inner_text()
