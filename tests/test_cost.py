@@ -64,6 +64,7 @@ def test_a_worker_costs_less_than_250_mb_beyond_the_data(hidden, tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_the_harness_costs_less_than_25_ms_of_processor_time_a_run(command, tmp_path):
     """2,000 runs of a tiny network; processor time, so that a busy machine does not matter."""
     (tmp_path / "tiny.toml").write_text(TINY)
@@ -79,6 +80,7 @@ def test_the_harness_costs_less_than_25_ms_of_processor_time_a_run(command, tmp_
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_two_workers_train_or_evaluate_nearly_all_the_time(tmp_path):
     """As the optimizers of exp3, from the first task to the last outcome."""
     optimizers = [{"name": "sgd", "lr": 0.1}, {"name": "momentum", "lr": 0.02}, {"name": "adam", "lr": 0.001}]

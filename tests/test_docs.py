@@ -131,7 +131,7 @@ def test_the_readmes_options_are_those_of_the_command():
     }
 
 
-@pytest.mark.parametrize("ending", ["-m harness.ablate exp3", "-m pytest"])
+@pytest.mark.parametrize("ending", ["-m harness.ablate exp3", "-m pytest -n auto"])
 def test_the_readme_has_each_command_on_one_line_that_sets_up_too(ending):
     lines = [line for line in text("README.md").splitlines() if line.endswith(ending)]
     assert len(lines) == 1

@@ -184,6 +184,7 @@ def test_a_killed_command_leaves_no_process_and_no_half_of_a_run(command):
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0])
 @pytest.mark.parametrize("cache", ["warm", "cold"])
 def test_ctrl_c_ends_everything_within_two_seconds(command, tmp_path, cache, seconds):

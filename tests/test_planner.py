@@ -80,6 +80,7 @@ def test_durations_are_short_words(seconds, text):
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize("name", [name for name in available() if name.startswith("exp") and name != "exp7"])
 def test_the_estimate_of_a_study_is_within_a_quarter_of_what_its_runs_take(name, tmp_path, monkeypatch, fashion):
     """Processor time on both sides, so that what else goes on in the machine does not matter; a few epochs only."""

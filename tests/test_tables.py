@@ -325,6 +325,7 @@ print([name for name in {heavy} if name in sys.modules])"""
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize("variants", [5, 1000, 20_000])
 def test_a_hundred_thousand_rows_are_read_and_summarised_within_ten_seconds(variants):
     accuracies = np.random.default_rng(0).normal(0.9, 0.01, 100_000).tolist()

@@ -169,6 +169,8 @@ def test_runs_sent_afterwards_have_the_content_of_tracked_ones_and_are_sent_once
     assert {name: timeless(run) for name, run in live.items()} == {n: timeless(run) for n, run in afterwards.items()}
 
 
+@pytest.mark.long
+@pytest.mark.alone
 def test_epochs_are_there_while_training_goes_on(command):
     process = command.start("exp1", "--epochs", "100000", "--limit", "100", "--jobs", "1", environment=OFFLINE)
     root = command.folder / "results" / "exp1" / "fashion-mnist+epochs=100000,limit=100" / "wandb"
