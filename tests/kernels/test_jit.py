@@ -15,12 +15,12 @@ from kernels import jit
 
 ROOT = Path(jit.__file__).parent.parent
 
-# A helper that lies in one file, is closed over in a second, and is called from a third.
+# A helper that lies in one file and is closed over in a second; a factory in the second, called from a third.
 FILES = {
     "kernels/probe_helper.py": "from kernels.jit import inline\n\n@inline\ndef helper(x):\n    return x * {factor}\n",
     "kernels/probe_closure.py": (
         "from kernels.jit import kernel\nfrom kernels.probe_helper import helper\n\n"
-        "def make(n):\n    @kernel(key=f'probe {{n}}')\n    def probe(x):\n        return helper(x) + n\n\n"
+        "def make(n):\n    @kernel(key=f'probe {{n}}')\n    def probe(x):\n        return helper(x) + {offset} + n\n\n"
         "    return probe\n"
     ),
 }
@@ -36,9 +36,9 @@ def copy_of_the_package(tmp_path):
     """A copy of the kernels with the probe in it, and a way to run a program on it with a cache of its own."""
     shutil.copytree(ROOT / "kernels", tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
 
-    def run(factor, program=PROGRAM, environment=()):
+    def run(factor, offset=0.0, program=PROGRAM, environment=()):
         for name, text in FILES.items():
-            (tmp_path / name).write_text(text.format(factor=factor))
+            (tmp_path / name).write_text(text.format(factor=factor, offset=offset))
         own = {"ABLATION_BENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
         environment = {**os.environ, **own, **dict(environment)}
         done = subprocess.run(
@@ -55,6 +55,20 @@ def test_an_edit_of_a_helper_in_another_file_is_noticed(copy_of_the_package):
     assert copy_of_the_package(2.0) == ["12.0", "22.0", "0", "1"]
     assert copy_of_the_package(2.0) == ["12.0", "22.0", "1", "0"]
     assert copy_of_the_package(3.0) == ["13.0", "23.0", "0", "1"]
+
+
+def test_an_edit_of_a_closure_is_noticed(copy_of_the_package):
+    assert copy_of_the_package(2.0) == ["12.0", "22.0", "0", "1"]
+    assert copy_of_the_package(2.0, offset=100.0) == ["112.0", "122.0", "0", "1"]
+    assert copy_of_the_package(2.0) == ["12.0", "22.0", "1", "0"]
+
+
+def test_an_edit_of_any_file_of_the_kernels_compiles_all_anew(copy_of_the_package):
+    copy_of_the_package(2.0)
+    for path in sorted((copy_of_the_package.folder / "kernels").glob("*.py")):
+        if not path.name.startswith("probe_"):
+            path.write_text(path.read_text() + "\n# edited\n")
+            assert copy_of_the_package(2.0)[2:] == ["0", "1"], path.name
 
 
 # A closure too large to disappear in its caller, so that it has a symbol of its own.
