@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.committed import DAMAGE, Numbers, StudyFolder, Table
+from harness import store
+from harness.committed import Numbers, StudyFolder, Table
 from harness.compact import column, rounded
+from harness.errors import UserError
 from harness.network import Array
+from harness.studyfile import SELECTIONS
 from harness.tables import TEXT_COLUMNS
 
 LAYER_NUMBERS = 400_000  # of one study
@@ -166,23 +169,22 @@ def t_quantile(degrees: Numbers) -> Numbers:
 
 
 def _run_confusions(folder: StudyFolder, runs_folder: Path) -> dict[str, Any]:
-    """Confusion matrices of single runs, where their folders are there."""
+    """Confusion matrices of single runs, of the network that each reports, where their folders are there."""
     runs = folder.tables.get("runs")
     if runs is None or runs.rows > RUN_CONFUSIONS or not runs_folder.is_dir():
         return {}
     record = {}
-    for row, run_id in enumerate(runs.texts("run_id")):
+    for row, (run_id, select) in enumerate(zip(runs.texts("run_id"), runs.texts("select"), strict=True)):
         if re.fullmatch(r"[0-9a-f]{8,64}", run_id):
-            matrix = _run_confusion(runs_folder / run_id)
+            matrix = _run_confusion(runs_folder / run_id, select if select in SELECTIONS else SELECTIONS[0])
             if matrix is not None:
                 record[str(row)] = rounded(matrix.ravel(), 9)
     return record
 
 
-def _run_confusion(run: Path) -> Array | None:
+def _run_confusion(run: Path, select: str) -> Array | None:
     try:
-        with (run / "arrays.npz").open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            matrix = np.asarray(file["confusion"])
-    except (*DAMAGE, KeyError):
+        matrix = store.load_arrays(run, select, "confusion")["confusion"]
+    except UserError:  # not there, or damaged
         return None
     return matrix if matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and matrix.dtype.kind in "iu" else None

@@ -8,10 +8,12 @@ import json
 import numpy as np
 import pytest
 from pages import CLASSES, HOSTILE, write_search, write_study, write_trials
+from test_store import CIRCUMSTANCES, CONFIG, result
 
 from harness import committed, pagebuild, pagedata, pagelayers
 from harness.compact import dumps
 from harness.stats import mean_interval
+from harness.store import save_run
 
 VARIANTS = {"plain": {"l2": 0.0}, "strong": {"l2": 0.1}, "odd": {"l2": 0.2}}
 
@@ -164,15 +166,19 @@ def test_of_very_many_variants_layers_of_the_baseline_and_the_best_are_kept(tmp_
     assert len(record["confusion"]["test"]) == 60
 
 
-def test_run_folders_add_the_confusion_of_single_runs(folder):
-    read = committed.read(folder)
-    run_id = read.tables["runs"].texts("run_id")[4]
-    place = folder.parents[1] / "runs" / run_id
-    place.mkdir(parents=True)
-    np.savez(place / "arrays.npz", confusion=np.arange(9).reshape(3, 3))
-    assert record_of(folder)["run_confusion"] == {"4": list(range(9))}
-    (place / "arrays.npz").write_bytes(b"PK\x03\x04 damaged")
-    assert record_of(folder)["run_confusion"] == {}
+def test_run_folders_add_the_confusion_of_the_network_that_each_run_reports(folder):
+    lines = (folder / "runs.csv").read_text(encoding="utf-8").splitlines()
+    selects = ["select", "last", "last", "last", "best", "best", "best", "last", "last", "last"]
+    (folder / "runs.csv").write_text("\n".join(map(",".join, zip(lines, selects, strict=True))), encoding="utf-8")
+    run_ids = committed.read(folder).tables["runs"].texts("run_id")
+    place = folder.parents[1] / "runs"
+    for row in (0, 4):
+        save_run(place, run_ids[row], CONFIG, result(), CIRCUMSTANCES)
+    last, best = (measured.confusion.ravel().tolist() for measured in (result().last, result().best))
+    assert last != best
+    assert record_of(folder)["run_confusion"] == {"0": last, "4": best}
+    (place / run_ids[4] / "best" / "arrays.npz").write_bytes(b"PK\x03\x04 damaged")
+    assert record_of(folder)["run_confusion"] == {"0": last}
 
 
 def test_a_search_has_its_trials(tmp_path):
