@@ -71,7 +71,7 @@ def write_study(
             last = seed == seeds - 1
             status = "diverged" if last and name in diverged else "failed" if last and name in failed else "done"
             accuracy = round(0.7 + 0.2 * place / len(variants) + rng.normal(0, 0.005), 6)
-            runs.append(_run(folder.parent.name, name, seed, status, settings, accuracy, epochs))
+            runs.append(_run(folder, name, seed, status, settings, accuracy, epochs))
             if status == "done":
                 accuracies[name][seed] = accuracy
             if status != "failed":
@@ -173,17 +173,17 @@ def write_trials(folder: Path, variants: Sequence[str], trials: int = 8) -> Path
 
 
 def _run(
-    study: str, name: str, seed: int, status: str, settings: Mapping[str, Any], accuracy: float, epochs: int
+    folder: Path, name: str, seed: int, status: str, settings: Mapping[str, Any], accuracy: float, epochs: int
 ) -> dict[str, Any]:
     done = accuracy if status == "done" else None
     return {
         "run_id": f"{abs(hash((name, seed))) % 16**16:016x}",
-        "study": study,
+        "study": folder.parent.name,
         "variant": name,
         "seed": seed,
         "status": status,
         "reason": "" if status == "done" else "the loss <i>is</i> not finite",
-        "dataset": "fashion-mnist",
+        "dataset": folder.name.partition("+")[0],
         "engine": "numpy",
         "precision": "float32",
         "jobs": 2,

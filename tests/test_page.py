@@ -10,7 +10,7 @@ from browsers import browser, opened, shown
 from pages import HOSTILE, write_search, write_study, write_trials
 from processes import ROOT
 
-from harness import report
+from harness import pagebuild, report
 
 __all__ = ["browser"]
 
@@ -251,6 +251,12 @@ def test_each_table_says_the_command_that_makes_it(show):
     assert "python -m harness.report" in commands
 
 
+def test_seconds_have_three_digits_and_no_exponent(show):
+    """Whatever their size and sign: differences of two runs are shown so too."""
+    seconds = "() => {" + pagebuild.source("format.js") + "return [1500, -1500, 999.7, 0.1234, 0, 1e-9].map(seconds);}"
+    assert show("overview").evaluate(seconds) == ["1,500", "−1,500", "1,000", "0.123", "0", "0.000000"]
+
+
 # ---- tables
 
 
@@ -411,6 +417,17 @@ def test_two_runs_without_matrices_have_none_to_compare(browser, tmp_path):
         assert "There are no two matrices to compare." in page.locator("#compare").inner_text()
 
 
+def test_the_confusion_of_two_data_sets_is_not_compared(browser, tmp_path):
+    for dataset in ("cifar-10", "fashion-mnist"):
+        write_study(tmp_path / "results" / "mine" / dataset, {"one": {"l2": 0.0}, "two": {"l2": 0.1}})
+    with opened(browser, build(tmp_path / "results"), "#compare") as page:
+        view = page.locator("#compare")
+        assert view.locator("table.confusion").count() == 1
+        view.get_by_label("Study").nth(1).select_option("mine (mine/fashion-mnist)")
+        assert "The classes of the two runs differ." in view.inner_text()
+        assert view.locator("table.confusion").count() == 0
+
+
 # ---- looks
 
 
@@ -508,6 +525,7 @@ def test_damaged_results_still_give_a_page(browser, tmp_path, capsys):
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_five_thousand_runs_open_at_once(browser, tmp_path):
     cells = {
         f"lr={lr}, batch_size={size}": {"optimizer.lr": lr / 1000, "batch_size": size}

@@ -222,13 +222,21 @@ function comparedCurves(sides) {
   ];
 }
 
+// Ten classes of one data set are not those of another.
+function sameClasses(...sides) {
+  const [one, other] = sides.map(({study, run}) => study.runs.get('dataset')[run] ?? study.record.dataset);
+  const [names, others] = sides.map(({study}) => study.classNames); // null where classes.csv is not there
+  return one === other && (!names || !others || JSON.stringify(names) === JSON.stringify(others));
+}
+
 function comparedConfusion(sides) {
   const own = sides.map(({study, run}) => (study.record.run_confusion || {})[run]);
   const ofCell = sides.map(({study, run}) => ((study.record.confusion || {}).test || {})[study.variantOf[run]]);
   const [a, b] = own.every(Boolean) ? own : ofCell;
   const part = (...content) => [el('section', {class: 'part'}, el('h3', {}, 'Confusion difference'), ...content)];
   const nothing = (text) => part(el('p', {class: 'nothing'}, text));
-  if (!a || !b || a.length !== b.length) return nothing('There are no two matrices to compare.');
+  if (!a || !b) return nothing('There are no two matrices to compare.');
+  if (a.length !== b.length || !sameClasses(...sides)) return nothing('The classes of the two runs differ.');
   if (!own.every(Boolean) && a === b)
     return nothing(
       'Both runs are of one variant: its matrix is that of all its seeds, those of single runs are in their folders, which were not there when this page was built.',

@@ -88,9 +88,11 @@ function signed(x, places = 4) {
   return text === MISSING || text.startsWith('−') ? text : `+${text}`;
 }
 
+// Three significant digits without an exponent, as `seconds` in harness/summaries.py gives them.
 function seconds(x) {
   if (x === null || x === undefined || !Number.isFinite(x)) return MISSING;
-  return x >= 1000 ? Math.round(x).toLocaleString('en') : minus(x.toPrecision(3)).replace(/e.*/, '');
+  const places = x === 0 ? 0 : 2 - Math.floor(Math.log10(Math.abs(x)));
+  return places > 0 ? fixed(x, Math.min(places, 6)) : minus(count(Math.round(x)));
 }
 
 function count(n) {
@@ -119,7 +121,7 @@ function shown(column, value) {
   if (/accuracy|_f1|precision_|recall_|share|^difference|^gap/.test(column)) return fixed(value);
   if (/seconds/.test(column)) return seconds(value);
   if (/^p_/.test(column)) return probability(value);
-  if (/bytes/.test(column)) return `${Math.round(value / 1e6)} MB`;
+  if (/bytes/.test(column)) return `${minus(String(Math.round(value / 1e6)))} MB`;
   return Number.isInteger(value) ? minus(String(value)) : significant(value);
 }
 
