@@ -66,7 +66,8 @@ def findings_frame(runs: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `FINDING_COLUMNS`; one line per comparison. ``p_holm`` is corrected for all of them that have a pair.
+        `FINDING_COLUMNS`; one line per comparison. ``p_holm`` is corrected for all of them that have a pair, and so
+        is ``p_least``, the smallest that it could be.
 
     Raises
     ------
@@ -81,8 +82,9 @@ def findings_frame(runs: pd.DataFrame, claims: Sequence[Claim]) -> pd.DataFrame:
     evidence = [_gather(comparison, seeds, done, diverged) for comparison in comparisons]
     lines = [_line(comparison, facts) for comparison, facts in zip(comparisons, evidence, strict=True)]
     tested = [line for line in lines if line["n"]]
-    for line, p in zip(tested, holm(line["p_value"] for line in tested), strict=True):
-        line["p_holm"] = p
+    for corrected, p in (("p_holm", "p_value"), ("p_least", "p_least")):
+        for line, value in zip(tested, holm([line[p] for line in tested]), strict=True):
+            line[corrected] = value
     for comparison, line, facts in zip(comparisons, lines, evidence, strict=True):
         line["verdict"] = _verdict(comparison, line, facts)
     rest = iter(lines)
@@ -176,23 +178,18 @@ def _verdict(comparison: Comparison, line: Mapping[str, Any], facts: _Evidence) 
     """What a comparison's line comes to."""
     n = line["n"]
     right = n > 0 and round(METRICS[comparison.metric] * line["difference"] + (comparison.margin or 0.0), DIGITS) > 0
-    if _hopeless(n + facts.lost + facts.won):
+    if least_p(n + facts.lost + facts.won) >= ALPHA:
         return TOO_FEW
     if facts.lost > n:
         return NOT_HELD
     if facts.won > n and (right or n == 0):
         return DIRECTION_ONLY
-    if _hopeless(n):
+    if line["p_least"] >= ALPHA:
         return TOO_FEW
     significant = line["p_holm"] < ALPHA
     if right:
         return HELD if significant and not facts.lost else DIRECTION_ONLY
     return CONTRADICTED if significant else NOT_HELD
-
-
-def _hopeless(n: int) -> bool:
-    """Whether n pairs cannot give a p below `ALPHA`, whatever they are."""
-    return least_p(n) >= ALPHA
 
 
 def _by_variant_and_seed(runs: pd.DataFrame) -> tuple[dict[tuple[str, int], Figures], set[tuple[str, int]]]:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.findings import ALPHA
+from harness.stats import least_p
 from harness.tables import SUMMARY_COLUMNS, missing
 
 if TYPE_CHECKING:
@@ -213,8 +215,11 @@ def _legend(summary: pd.DataFrame, baseline: str | None, show: Collection[str]) 
         text += f" Difference: the same for the paired difference, seed by seed, from {visible(baseline)}."
         text += " p: sign-flip test; p (Holm): corrected for the number of variants."
         pairs = int(summary["difference_n"].max()) if len(summary) else 0
-        if 0 < pairs < 7:  # from 7 pairs on, single comparisons can reach 0.016
-            text += f" {pairs} pairs cannot give a p below {probability(2 / 2**pairs)}."
+        compared = int((summary["difference_n"] > 0).sum())
+        least = min(1.0, compared * least_p(pairs))
+        if pairs and least >= ALPHA:
+            of = f"{counted(compared, 'comparison')} of {counted(pairs, 'pair')}"
+            text += f" {of} cannot give a p (Holm) below {probability(least)}."
     if (summary[["diverged", "failed"]] > 0).any(axis=None):
         text += " Diverged and failed runs are counted, not averaged."
     if "gap" in show:

@@ -45,8 +45,16 @@ def test_markdown_says_what_was_run_and_shows_mean_and_margin():
     assert head == ["Variant", "n", "Test accuracy", "Difference", "p", "p (Holm)", "s per epoch", "s per run"]
     assert a == ["a", "3", "0.6000 ± 0.2484", "baseline", "–", "–", "2.00", "6.00"]
     assert b == ["b", "3", "0.8000 ± 0.4968", "+0.2000 ± 0.2484", "0.25", "0.25", "2.00", "6.00"]
-    assert "3 pairs cannot give a p below 0.25" in text
+    assert "1 comparison of 3 pairs cannot give a p (Holm) below 0.25" in text
     assert "mean over the n done runs ± half the width of its 95% Student t interval" in text
+
+
+def test_a_table_of_many_comparisons_says_when_no_corrected_p_can_be_small():
+    names = [f"v{i}" for i in range(8)]
+    for n, said in ((8, True), (9, False)):  # 7 * 2 / 2^8 = 0.055, 7 * 2 / 2^9 = 0.027
+        runs = runs_of({name: [0.5 + 0.01 * i for i in range(n)] for name in names})
+        text = summary_markdown(summary_frame(runs, names, "v0"), runs, "t", "v0")
+        assert ("7 comparisons of 8 pairs cannot give a p (Holm) below 0.0547" in text) == said
 
 
 def test_markdown_shows_diverged_failed_and_pairs_only_where_there_are_any():
