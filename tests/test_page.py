@@ -373,6 +373,8 @@ def test_ranges_of_parallel_coordinates_by_keyboard_and_by_dragging(show):
     coordinates.locator("fieldset", has_text="batch_size").get_by_label("from").select_option("64")
     assert coordinates.locator(".verdict").inner_text().startswith("20 of 30 lines")
     coordinates.get_by_role("button", name="Clear all ranges").click()
+    ends = "(e) => [...e.querySelectorAll('select')].map((s) => s.selectedIndex / (s.length - 1))"
+    assert coordinates.locator("fieldset", has_text="batch_size").evaluate(ends) == [0, 1]
     box = coordinates.locator("rect.grip").last.bounding_box()
     x = box["x"] + box["width"] / 2
     page.mouse.move(x, box["y"] + 10)
@@ -381,6 +383,8 @@ def test_ranges_of_parallel_coordinates_by_keyboard_and_by_dragging(show):
     page.mouse.up()
     kept = int(coordinates.locator(".verdict").inner_text().split()[0])
     assert 0 < kept < 30
+    low, high = coordinates.locator("fieldset").last.evaluate(ends)  # the fields say what was dragged
+    assert 0.4 < low < 0.6 < high
 
 
 # ---- two runs side by side
@@ -399,6 +403,24 @@ def test_two_runs_are_compared_as_chosen_in_the_table(show):
     assert view.locator("table.confusion td").count() == 9 + 1
     view.get_by_label("Study").nth(1).select_option("b-grid (b-grid/fashion-mnist)")
     assert "hidden" in view.locator(".part", has_text="Settings that differ").inner_text()
+
+
+def test_one_run_at_a_time_is_marked_as_a(show):
+    page = show("plain")
+    runs = part(page, "plain", "runs")
+    first, second = (
+        runs.get_by_role("button", name=f"Run A of the comparison: {run}") for run in ("sgd, seed 0", "adam, seed 3")
+    )
+    for button, other in ((first, second), (second, first)):
+        button.click()
+        assert (button.get_attribute("aria-pressed"), button.inner_text()) == ("true", "A ✓")
+        assert (other.get_attribute("aria-pressed"), other.inner_text()) == ("false", "A")
+    page.evaluate("location.hash = 'compare'")
+    shown(page, "compare").get_by_label("Variant").first.select_option("sgd")
+    page.evaluate("location.hash = 'study-view-0'")
+    shown(page, "study-view-0")
+    assert first.get_attribute("aria-pressed") == "true"
+    assert second.get_attribute("aria-pressed") == "false"
 
 
 def test_two_runs_of_one_variant_have_no_confusion_to_compare(show):

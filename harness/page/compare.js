@@ -6,6 +6,7 @@ let redrawComparison = () => {};
 function pickRun(side, study, run) {
   pair[side] = {study, run};
   redrawComparison();
+  showPicked();
 }
 
 function compareView(studies) {
@@ -31,8 +32,9 @@ function compareView(studies) {
   pair.A ??= {study: first.place, run: first.runsOf(first.baseline ?? 0)[0] ?? 0};
   const rest = first.ranked.find((variant) => variant !== first.variantOf[pair.A.run] && first.runsOf(variant).length);
   pair.B ??= {study: first.place, run: rest === undefined ? first.variantOf.length - 1 : first.runsOf(rest)[0]};
+  showPicked();
   const redraw = () => {
-    for (const side of ['A', 'B']) fillPicker(pickers[side], side, offered, redraw);
+    for (const side of ['A', 'B']) fillPicker(pickers[side], side, offered);
     body.replaceChildren(...comparison(pair.A, pair.B));
     for (const each of body.querySelectorAll('.drawing')) if (each.redraw) each.redraw();
   };
@@ -49,17 +51,13 @@ function compareView(studies) {
   return view;
 }
 
-function fillPicker(box, side, offered, redraw) {
+function fillPicker(box, side, offered) {
   const focused = box.contains(document.activeElement)
     ? [...box.querySelectorAll('select')].indexOf(document.activeElement)
     : -1;
   const study = studyAt(pair[side].study);
   const variant = study.variantOf[pair[side].run];
   const ofVariant = study.runsOf(variant);
-  const choose = (next) => {
-    pair[side] = next;
-    redraw();
-  };
   const firstRun = (each) => each.runsOf(each.baseline ?? each.variantOf[0])[0] ?? 0;
   box.replaceChildren(
     el('legend', {}, `Run ${side}`),
@@ -67,19 +65,19 @@ function fillPicker(box, side, offered, redraw) {
       'Study',
       offered.map((each) => [each.place, `${each.title} (${each.record.key})`]),
       study.place,
-      (place) => choose({study: place, run: firstRun(studyAt(place))}),
+      (place) => pickRun(side, place, firstRun(studyAt(place))),
     ),
     chooser(
       'Variant',
       study.names.map((name, i) => [i, short(name, 60)]).filter(([i]) => study.runsOf(i).length),
       variant,
-      (value) => choose({study: study.place, run: study.runsOf(value)[0]}),
+      (value) => pickRun(side, study.place, study.runsOf(value)[0]),
     ),
     chooser(
       'Seed',
       ofVariant.map((run) => [run, `${study.runs.get('seed')[run]} (${study.runs.get('status')[run]})`]),
       pair[side].run,
-      (run) => choose({study: study.place, run}),
+      (run) => pickRun(side, study.place, run),
     ),
   );
   if (focused >= 0) box.querySelectorAll('select')[focused]?.focus();

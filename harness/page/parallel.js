@@ -22,9 +22,8 @@ function parallelPart({axes, result, names, done, note, file}) {
     const inside = rows.filter(kept);
     place.append(
       parallelPicture(width, usable, places, rows, new Set(inside), ranges, done, (axis, range) => {
-        if (range) ranges.set(axis, range);
-        else ranges.delete(axis);
-        draw();
+        fields.get(axis).show(range);
+        keep(axis, range);
       }),
     );
     const best = inside.reduce(
@@ -42,6 +41,14 @@ function parallelPart({axes, result, names, done, note, file}) {
           ]),
     );
   });
+  const keep = (axis, range) => {
+    if (range) ranges.set(axis, range);
+    else ranges.delete(axis);
+    draw();
+  };
+  const fields = new Map(
+    usable.map((axis) => [axis, rangeFields(axis, places.get(axis), (range) => keep(axis, range))]),
+  );
   const fieldsets = el(
     'details',
     {},
@@ -49,13 +56,7 @@ function parallelPart({axes, result, names, done, note, file}) {
     el(
       'div',
       {class: 'ranges'},
-      usable.map((axis) =>
-        rangeFields(axis, places.get(axis), (range) => {
-          if (range) ranges.set(axis, range);
-          else ranges.delete(axis);
-          draw();
-        }),
-      ),
+      [...fields.values()].map((each) => each.node),
     ),
   );
   return {
@@ -72,6 +73,7 @@ function parallelPart({axes, result, names, done, note, file}) {
             class: 'quiet',
             onclick: () => {
               ranges.clear();
+              fields.forEach((each) => each.show(null));
               draw();
             },
           },
@@ -220,17 +222,21 @@ function rangeFields(axis, scale, onrange) {
     onrange([Math.min(...shares), Math.max(...shares)]);
   };
   const pairs = options.map((value, i) => [i, shown(axis.name, value)]);
-  return el(
-    'fieldset',
-    {},
-    el('legend', {}, label(axis.name)),
-    chooser('from', pairs, 0, (i) => {
-      state.from = i;
+  const field = (end) =>
+    chooser(end, pairs, state[end], (i) => {
+      state[end] = i;
       tell();
-    }),
-    chooser('to', pairs, options.length - 1, (i) => {
-      state.to = i;
-      tell();
-    }),
-  );
+    });
+  const node = el('fieldset', {}, el('legend', {}, label(axis.name)), field('from'), field('to'));
+  // What was chosen elsewhere: of a range, the options next to its ends.
+  const show = (range) => {
+    const shares = options.map((value) => scale.share(value));
+    const nearest = (end) =>
+      shares.reduce((best, share, i) => (Math.abs(share - end) < Math.abs(shares[best] - end) ? i : best), 0);
+    [state.from, state.to] = range ? range.map(nearest) : [0, options.length - 1];
+    [...node.querySelectorAll('select')].forEach((select, i) => {
+      select.selectedIndex = i ? state.to : state.from;
+    });
+  };
+  return {node, show};
 }

@@ -25,6 +25,31 @@ function statusCell(status) {
   );
 }
 
+function pickButton(study, side, run) {
+  const name = `${named(study.names[study.variantOf[run]])}, seed ${study.runs.get('seed')[run]}`;
+  const button = el('button', {
+    type: 'button',
+    class: 'quiet',
+    'data-side': side,
+    'data-study': study.place,
+    'data-run': run,
+    'aria-label': `Run ${side} of the comparison: ${name}`,
+    onclick: () => pickRun(side, study.place, run),
+  });
+  showPicked([button]);
+  return button;
+}
+
+// Which two runs are chosen, wherever they were.
+function showPicked(buttons = document.querySelectorAll('.pair button')) {
+  for (const button of buttons) {
+    const {side, study, run} = button.dataset;
+    const on = pair[side]?.study === Number(study) && pair[side].run === Number(run);
+    button.setAttribute('aria-pressed', String(on));
+    button.textContent = on ? `${side} ✓` : side;
+  }
+}
+
 function runsPart(study) {
   const {runs} = study;
   const columns = [
@@ -83,21 +108,7 @@ function runsPart(study) {
       el(
         'span',
         {class: 'pair'},
-        ['A', 'B'].map((side) =>
-          el(
-            'button',
-            {
-              type: 'button',
-              class: 'quiet',
-              'aria-label': `Run ${side} of the comparison: ${named(study.names[study.variantOf[row]])}, seed ${runs.get('seed')[row]}`,
-              onclick: (event) => {
-                pickRun(side, study.place, row);
-                event.target.textContent = `${side} ✓`;
-              },
-            },
-            side,
-          ),
-        ),
+        ['A', 'B'].map((side) => pickButton(study, side, row)),
       ),
   });
   const common = study.settings.filter((name) => runs.has(name) && !runs.varies(name));
