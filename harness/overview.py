@@ -90,7 +90,7 @@ def time_lines(parts: Sequence[Part], wall_seconds: float) -> list[str]:
     lines = [
         f"Wall time of this command: {duration(wall_seconds)}; it made {len(made)} of {len(entries)} runs{failed}, "
         f"{jobs} at a time.",
-        f"Run time, training and evaluation, summed over all {len(runs)} runs: {duration(sum(runs.values()))}; "
+        f"Run time (training, evaluation, compiling) summed over all {len(runs)} runs: {duration(sum(runs.values()))}; "
         f"over those that this command made: {duration(sum(runs[name] for name in made))}.",
     ]
     if earlier := len(runs) - len(made):
@@ -163,9 +163,9 @@ def terminal_table(parts: Sequence[Part]) -> Table:
 
 
 LEGEND = (
-    "Runs that an earlier study of the same command made count as stored. Run time: training and evaluation, summed "
-    "over all runs of the line, whenever they were made; wall time: of this command. Verdicts are explained in the "
-    "summary of each study."
+    "Runs that an earlier study of the same command made count as stored. Run time: training, evaluation and "
+    "compiling, summed over all runs of the line, whenever they were made; wall time: of this command. Verdicts are "
+    "explained in the summary of each study."
 )
 
 
