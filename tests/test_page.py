@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from browsers import browser, opened, shown
+from browsers import TWO_FRAMES, browser, opened, shown
 from pages import HOSTILE, write_search, write_study, write_trials
 from processes import ROOT
 
@@ -479,6 +479,7 @@ def test_the_contents_open_on_a_phone(show):
     page.locator("#nav").get_by_role("link", name="Confusion").click()
     page.locator("#nav").wait_for(state="hidden")
     assert part(page, "plain", "confusion").evaluate("(e) => Math.abs(e.getBoundingClientRect().top) < 250")
+    assert page.evaluate("document.activeElement.id") == "study-view-0-confusion-title"
 
 
 def test_tab_reaches_the_content_and_every_control_has_a_name(show):
@@ -490,8 +491,31 @@ def test_tab_reaches_the_content_and_every_control_has_a_name(show):
     page.keyboard.press("Tab")
     page.locator("main a", has_text="a-plain").press("Enter")
     shown(page, "study-view-0")
+    assert page.evaluate("document.activeElement.id") == "study-view-0-title"
     nameless = page.evaluate(NAMELESS)
     assert nameless == []
+
+
+def test_choosing_all_or_no_variants_keeps_the_focus(show):
+    page = show("plain")
+    bar = page.locator("#study-view-0 .variants")
+    for name, pressed in (("none", 0), ("all", 3)):
+        bar.get_by_role("button", name=name, exact=True).press("Enter")
+        assert bar.locator("[aria-pressed=true]").count() == pressed
+        assert page.evaluate("document.activeElement.textContent") == name
+
+
+def test_the_focus_stays_in_a_long_table_that_is_scrolled(browser, tmp_path):
+    folder = tmp_path / "results" / "long" / "fashion-mnist"
+    write_study(folder, {"a": {"l2": 0.0}, "b": {"l2": 0.1}}, seeds=100, epochs=1, details=False)
+    with opened(browser, build(tmp_path / "results"), "#study-view-0") as page:
+        runs = page.locator("#study-view-0-runs")
+        runs.get_by_role("button", name="Run B of the comparison: a, seed 9", exact=True).focus()
+        name = "document.activeElement.getAttribute('aria-label')"
+        for row, expected in ((15, "Run B of the comparison: a, seed 9"), (150, "Runs")):  # drawn, and no longer drawn
+            runs.locator(".scroller").evaluate(f"(e) => {{ e.scrollTop = {row} * 33; }}")
+            page.evaluate(TWO_FRAMES)
+            assert page.evaluate(name) == expected
 
 
 def test_printing_shows_all_studies_in_light_colours(show):

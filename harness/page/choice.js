@@ -4,8 +4,10 @@ const BUTTONS = 24;
 
 function variantBar(study) {
   const bar = el('div', {class: 'variants', role: 'group', 'aria-label': 'Variants shown in the figures'});
+  const several = (text, variants) =>
+    el('button', {type: 'button', class: 'quiet', 'data-key': text, onclick: () => study.choose(variants)}, text);
   const draw = () => {
-    const focused = bar.contains(document.activeElement) ? document.activeElement.dataset.variant : null;
+    const focused = bar.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     const listed = study.size <= BUTTONS ? study.names.map((_, variant) => variant) : study.chosen;
     bar.replaceChildren(
       el(
@@ -19,19 +21,17 @@ function variantBar(study) {
         'span',
         {class: 'group'},
         study.size <= BUTTONS
-          ? el(
-              'button',
-              {type: 'button', class: 'quiet', onclick: () => study.choose(study.names.map((_, i) => i))},
+          ? several(
               'all',
+              study.names.map((_, variant) => variant),
             )
           : null,
-        study.size > 8
-          ? el('button', {type: 'button', class: 'quiet', onclick: () => study.choose(study.usual(8))}, 'best 8')
-          : null,
-        el('button', {type: 'button', class: 'quiet', onclick: () => study.choose([])}, 'none'),
+        study.size > 8 ? several('best 8', study.usual(8)) : null,
+        several('none', []),
       ),
     );
-    if (focused !== null) bar.querySelector(`[data-variant="${CSS.escape(focused)}"]`)?.focus();
+    // What is gone, a variant taken out of a long list, leaves the focus to the first button.
+    if (focused) (bar.querySelector(`[data-key="${focused}"]`) || bar.querySelector('button')).focus();
   };
   study.onchoice(draw);
   draw();
@@ -46,7 +46,7 @@ function variantButton(study, variant) {
       type: 'button',
       class: 'variant',
       'aria-pressed': String(on),
-      'data-variant': variant,
+      'data-key': variant,
       title: named(study.names[variant]),
       onclick: () => study.choose(on ? study.chosen.filter((each) => each !== variant) : [...study.chosen, variant]),
     },

@@ -23,7 +23,8 @@ function start() {
     return built.get(name);
   }
 
-  function show() {
+  // `moved`: by a link, whose place in the menu may be gone: the focus then follows to what is shown.
+  function show(moved = false) {
     const wanted = location.hash.slice(1); // names of views and parts need no escapes
     const name = [...views.keys()].find((each) => wanted === each || wanted.startsWith(`${each}-`)) || 'overview';
     for (const node of built.values()) node.hidden = node !== built.get(name);
@@ -39,6 +40,7 @@ function start() {
     const target = wanted && wanted !== name ? document.getElementById(wanted) : null;
     if (target) target.scrollIntoView();
     else scrollTo(0, 0);
+    if (moved) (target || node).querySelector('h2, h3').focus({preventScroll: true});
     document.title = `${node.querySelector('h2').textContent} – ablation-bench`;
   }
 
@@ -112,7 +114,7 @@ function start() {
     show();
     paintAgain();
   });
-  addEventListener('hashchange', show);
+  addEventListener('hashchange', () => show(true));
   theme.textContent = isDark() ? 'Light' : 'Dark';
   theme.setAttribute('aria-label', isDark() ? 'Light colours' : 'Dark colours');
   show();

@@ -208,9 +208,6 @@ function cellsTable(study) {
     rows: study.names.map((_, row) => row),
     filter: study.size > 3,
     attributes: (row) => (row === study.baseline ? {class: 'baseline'} : {}),
-    onview: (rows) => {
-      if (study.oncells) study.oncells(rows);
-    },
   });
 }
 

@@ -4,7 +4,7 @@ const ROW_HEIGHT = 33;
 const WHOLE = 60; // rows up to which a table is there as a whole
 
 // `columns`: {key, label, value(row), show(row)?, text(row)?, numeric?, note?, sort?}; a row is a number.
-function dataTable({title, columns, rows, filter = true, order = null, onview = null, attributes = null, limit = 560}) {
+function dataTable({title, columns, rows, filter = true, attributes = null, limit = 560}) {
   const state = {sort: null, down: false, rows: [...rows], text: ''};
   const body = el('tbody');
   const head = el('tr');
@@ -76,20 +76,19 @@ function dataTable({title, columns, rows, filter = true, order = null, onview = 
         if (missing(x) || missing(y)) return missing(x) - missing(y);
         return state.down ? compare(y, x) : compare(x, y);
       });
-    } else if (order) state.rows.sort(order);
+    }
     status.textContent =
       state.rows.length === rows.length
         ? plural(rows.length, 'row')
         : `${count(state.rows.length)} of ${plural(rows.length, 'row')}`;
     scroller.scrollTop = 0;
     draw(true);
-    if (onview) onview(state.rows);
   }
 
   function rowElement(row, i) {
     return el(
       'tr',
-      {'aria-rowindex': i + 2, ...(attributes ? attributes(row) : {})},
+      {'aria-rowindex': i + 2, 'data-row': row, ...(attributes ? attributes(row) : {})},
       columns.map((column, n) => {
         const content = column.show ? column.show(row) : shown(column.key, column.value(row));
         const plain = typeof content === 'string';
@@ -116,12 +115,22 @@ function dataTable({title, columns, rows, filter = true, order = null, onview = 
     const to = Math.min(state.rows.length, from + view + 20);
     if (!force && from === first && to === last) return;
     [first, last] = [from, to];
+    const focused = body.contains(document.activeElement) ? placeOf(document.activeElement) : null;
     const space = (n) => (n > 0 ? [spacer(n)] : []);
     body.replaceChildren(
       ...space(from),
       ...state.rows.slice(from, to).map((row, i) => rowElement(row, from + i)),
       ...space(state.rows.length - to),
     );
+    if (focused) {
+      const row = body.querySelector(`[data-row="${focused.row}"]`);
+      (row?.querySelectorAll('button')[focused.button] || scroller).focus({preventScroll: true});
+    }
+  }
+
+  function placeOf(button) {
+    const row = button.closest('tr');
+    return {row: row.dataset.row, button: [...row.querySelectorAll('button')].indexOf(button)};
   }
 
   function spacer(n) {
@@ -139,11 +148,6 @@ function dataTable({title, columns, rows, filter = true, order = null, onview = 
     if (state.rows.length > WHOLE) {
       state.rows.length > 400 ? draw(true) : draw(true, true);
     }
-  };
-  root.setFilter = (text) => {
-    input.value = text;
-    state.text = text;
-    update();
   };
   return root;
 }
