@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import worker
 from harness.places import opened
-from harness.runner import POLL_SECONDS, TRIES, Pool
+from harness.runner import POLL_SECONDS, Attempt, Pool, recover
 from harness.worker import Outcome, Task
 
 
@@ -26,7 +26,7 @@ def workers(jobs: int) -> AbstractContextManager[Pool]:
 def run(next_task: Callable[[], Task | None], pool: Pool, on_poll: Callable[[], Any]) -> Iterator[tuple[Task, Outcome]]:
     """Carry out tasks until there is none; yields each with its outcome as runs end.
 
-    A worker that dies takes no other run with it: what was running is tried again, alone, up to TRIES times.
+    A worker that dies takes no other run with it: its own is tried again, alone, as in ``harness.runner``.
 
     Parameters
     ----------
@@ -37,23 +37,23 @@ def run(next_task: Callable[[], Task | None], pool: Pool, on_poll: Callable[[], 
     on_poll
         Called at least ten times a second while runs go on, for progress.
     """
-    again: deque[tuple[Task, int]] = deque()
-    running: dict[Future[Outcome], tuple[Task, int]] = {}
+    waiting: deque[Attempt] = deque()  # to be tried again, and one that has just been asked for
+    running: dict[Future[Outcome], Attempt] = {}
     while True:
         broken = False
-        while not broken and len(running) < pool.jobs and all(attempt == 1 for _, attempt in running.values()):
-            if again and running:
-                break
-            if not again:
+        while not broken and len(running) < pool.jobs and not any(each.alone for each in running.values()):
+            if not waiting:
                 if (task := next_task()) is None:
                     break
-                again.append((task, 1))
+                waiting.append(Attempt(task))
+            if waiting[0].alone and running:
+                break
             try:
-                running[pool.submit(worker.execute, again[0][0])] = again[0]
-                again.popleft()
+                running[pool.submit(worker.execute, waiting[0].task)] = waiting[0]
+                waiting.popleft()
             except BrokenProcessPool:
                 broken = True
-        if not running and not again:
+        if not running and not waiting:
             return
         finished, _ = wait(running, POLL_SECONDS, FIRST_COMPLETED)
         on_poll()
@@ -61,15 +61,10 @@ def run(next_task: Callable[[], Task | None], pool: Pool, on_poll: Callable[[], 
             if isinstance(future.exception(), BrokenProcessPool):
                 broken = True
             else:
-                task, _ = running.pop(future)
-                yield task, future.result()
+                yield running.pop(future).task, future.result()
         if broken:  # a dead worker ends the whole pool
-            lost = list(running.values())
+            innocent, suspects, given_up = recover(list(running.values()), pool)
             running.clear()
-            pool.reopen()
-            for task, attempt in lost:
-                if attempt < TRIES:
-                    again.append((task, attempt + 1))
-                else:
-                    reason = f"its worker process died {TRIES} times; out of memory?"
-                    yield task, Outcome(task.run_id, "failed", reason)
+            waiting.extendleft(reversed(innocent))
+            waiting.extend(suspects)
+            yield from given_up

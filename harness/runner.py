@@ -223,19 +223,40 @@ def run(tasks: Sequence[Task], pool: Pool, on_poll: Callable[[], Any]) -> Iterat
                 del given[future]
                 yield future.result()
         if broken:
-            lost = list(given.values())  # a dead worker ends the whole pool
+            innocent, suspects, given_up = recover(list(given.values()), pool)
             given.clear()
-            dead = pool.dead()
-            suspects, sure = _suspects(lost, pool.jobs, dead)
-            exit_code = next(iter(dead.values()), None)
-            pool.reopen()
-            waiting.extendleft(each for each in reversed(lost) if each not in suspects)
-            for each in suspects:
-                again = replace(each, deaths=each.deaths + sure, alone=True)
-                if again.deaths < TRIES:
-                    waiting.append(again)
-                else:
-                    yield Outcome(each.task.run_id, "failed", _why(exit_code))
+            waiting.extendleft(reversed(innocent))
+            waiting.extend(suspects)
+            yield from (outcome for _, outcome in given_up)
+
+
+def recover(lost: Sequence[Attempt], pool: Pool) -> tuple[list[Attempt], list[Attempt], list[tuple[Task, Outcome]]]:
+    """Replace a pool that a dead worker has broken, and find out what it died of.
+
+    Parameters
+    ----------
+    lost
+        What the pool had and has not ended, in the order given.
+    pool
+        Which one.
+
+    Returns
+    -------
+    list of Attempt
+        Those under no suspicion, in their order.
+    list of Attempt
+        Those to be tried again, alone.
+    list of (Task, Outcome)
+        Those given up.
+    """
+    dead = pool.dead()
+    suspects, sure = _suspects(lost, pool.jobs, dead)
+    why = _why(next(iter(dead.values()), None))
+    pool.reopen()
+    charged = [replace(each, deaths=each.deaths + sure, alone=True) for each in suspects]
+    innocent = [each for each in lost if each not in suspects]
+    again = [each for each in charged if each.deaths < TRIES]
+    return innocent, again, [(it.task, Outcome(it.task.run_id, "failed", why)) for it in charged if it.deaths >= TRIES]
 
 
 def _suspects(lost: Sequence[Attempt], jobs: int, dead: Iterable[int]) -> tuple[list[Attempt], bool]:

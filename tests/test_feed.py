@@ -59,6 +59,20 @@ def test_a_task_that_kills_its_worker_fails_and_takes_no_other_down(make_task, f
     assert sorted(endings(tasks)) == [("run", "failed"), ("run0", "done"), ("run2", "done"), ("run3", "done")]
 
 
+@pytest.mark.parametrize(("name", "guess"), [("SIGABRT", ""), ("SIGKILL", "; out of memory?")])
+def test_only_the_task_that_killed_its_worker_is_charged_and_its_reason_names_the_signal(
+    make_task, failing, monkeypatch, name, guess
+):
+    monkeypatch.setattr(runner, "TRIES", 1)  # who is charged is given up
+    tasks = [make_task("beside", epochs=1500), failing(f"import os, signal; os.kill(os.getpid(), signal.{name})")]
+    with feed.workers(2) as pool:
+        ended = list(feed.run(lambda: tasks.pop(0) if tasks else None, pool, lambda: None))
+    assert {task.run_id: (outcome.status, outcome.reason) for task, outcome in ended} == {
+        "beside": ("done", ""),
+        "run": ("failed", f"its worker process died 1 times of {name}{guess}"),
+    }
+
+
 def test_a_killed_worker_costs_no_task(make_task):
     began = time.monotonic()
     killed: list[int] = []
