@@ -127,7 +127,7 @@ class Tracker:
         self._pruned: dict[str, list[float]] = {}  # accuracies by epoch of runs that were stopped early
         self._process: _Process | None = None
         self._sent: set[str] = set()  # of the process at hand
-        self._replaced = self._closed = self._incomplete = False
+        self._replaced = self._closed = self._incomplete = self._ending = False
         self._url = ""
         self._heard_seconds = 0.0  # when the process last said something; 0 for one that is still starting
 
@@ -186,10 +186,11 @@ class Tracker:
         Returns
         -------
         bool
-            Whether W&B has all of it.
+            Whether W&B has all of it, where it was asked to: not what was to be sent and is kept offline instead.
         """
         if self._off:
             return False
+        self._ending = True
         rest = self._send_rest(tables)
         patience_seconds = FINISH_SECONDS + WRITE_SECONDS * rest
         end = time.monotonic() + patience_seconds
@@ -273,8 +274,10 @@ class Tracker:
             self._give_up(reason)
             return
         self._end(0.0)
-        kept = "it is kept" if self._alone else "its runs are kept"
-        self._say(f"W&B: {impersonal(reason)}. The {self._subject.kind} goes on; {kept} offline.")
+        kept = "it is kept offline" if self._alone else "its runs are kept offline"
+        what = "The rest is kept offline" if self._ending else f"The {self._subject.kind} goes on; {kept}"
+        self._say(f"W&B: {impersonal(reason)}. {what}.")
+        self._incomplete |= self._mode != "offline"  # it was to be sent, or was to be as far as is known
         self._replaced, self._mode = True, "offline"
         self._sent.clear()
         self._heard_seconds = 0.0

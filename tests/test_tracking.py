@@ -26,6 +26,7 @@ from harness.tracking import chosen_mode
 
 LONG = ("exp3", "--limit", "2000", "--epochs", "60", "--set", "hidden=[16]", "--seeds", "1", "--jobs", "2")
 OFFLINE = {"WANDB_MODE": "offline"}
+BROKEN = r"^W&B: .* (The study goes on; its runs are|The rest is) kept offline\.$"  # under way, or at the end
 
 
 @pytest.fixture
@@ -197,12 +198,32 @@ def test_a_server_that_is_of_no_use_costs_nothing_but_one_line(ask, write, root,
         assert time.monotonic() - start < 30
         assert it.requests
     assert (status, err) == (0, "")
-    assert out.count("The study goes on; its runs are kept offline.") == 1
+    assert len(re.findall(BROKEN, out, re.MULTILINE)) == 1
     assert KEY not in out
     assert set(from_csv((tables(tmp_path) / "runs.csv").read_bytes())["status"]) == {"done"}
     assert len(ids(root)) == len(set(ids(root))) == 5
     assert all(folder.name.startswith("offline-") for folder in folders(root))
     assert f"wandb sync {root}" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("behaviour", ["refuses the key", "drops"])
+def test_runs_that_were_to_be_sent_afterwards_and_were_not_are_kept_and_told_by_the_status(
+    ask, write, root, monkeypatch, behaviour
+):
+    path = write()
+    ask(path, "--wandb", "disabled")
+    with server(behaviour) as it:
+        for name, value in it.environment.items():
+            monkeypatch.setenv(name, value)
+        status, out, err = ask(path, "--wandb", "online", command=track)
+        assert (status, err) == (1, "")
+        assert len(re.findall(r"^W&B: .* The rest is kept offline\.$", out, re.MULTILINE)) == 1
+        assert "goes on" not in out
+        assert len(ids(root)) == len(set(ids(root))) == 5
+        assert all(folder.name.startswith("offline-") for folder in folders(root))
+        it.behaviour = "accepts"
+        assert ask(path, "--wandb", "online", command=track)[0] == 0
+        assert len(it.opened) == 5
 
 
 def test_a_key_is_reason_enough_to_go_online(ask, write, root, tmp_path, monkeypatch):
@@ -350,7 +371,7 @@ def test_a_process_that_hangs_is_replaced(ask, write, root, monkeypatch):
     status, out, err = ask(write())
     thread.join()
     assert (status, err) == (0, "")
-    assert out.count("W&B: it has not answered for 3 s. The study goes on; its runs are kept offline.") == 1
+    assert out.count("W&B: it has not answered for 3 s. The rest is kept offline.") == 1
     assert len(ids(root)) == len(set(ids(root))) == 5
     assert all(run.exits == [0] for run in read_all(root).values())
 
@@ -406,7 +427,7 @@ def test_the_end_of_wandbs_process_is_not_the_end_of_the_study(command, victim):
     status, out, err = command.finish(process)
     assert (status, err) == (0, "")
     assert len(list((command.folder / "results" / "runs").iterdir())) == 5
-    assert len(re.findall(r"^W&B: .* The study goes on; its runs are kept offline\.$", out, re.MULTILINE)) == 1
+    assert len(re.findall(BROKEN, out, re.MULTILINE)) == 1
     (root,) = (command.folder / "results" / "exp3").glob("*/wandb")
     assert len(ids(root)) == len(set(ids(root))) == 6
 

@@ -38,7 +38,8 @@ def folders(root: Path) -> list[Path]:
 
 def ids(root: Path) -> list[str]:
     """W&B's ids of the runs in its folder, as often as they are there."""
-    return sorted(re.sub(r"^(offline-)?run-\d+_\d+-", "", path.name) for path in folders(root))
+    names = (re.sub(r"^(offline-)?run-\d+_\d+-", "", path.name) for path in folders(root))
+    return sorted(re.sub(r"(?<=-[0-9a-f]{8})-\d+$", "", name) for name in names)  # two of one second differ at the end
 
 
 def read(folder: Path) -> Seen:
