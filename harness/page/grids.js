@@ -109,7 +109,7 @@ function heatMap(study, {rows, columns, quantity}) {
   );
   const means = cells.flat().map((cell) => cell.mean);
   const range = extent(means);
-  const good = /seconds/.test(quantity) ? range && range[0] : range && range[1];
+  const good = /seconds|^gap/.test(quantity) ? range && range[0] : range && range[1];
   const dark = isDark();
   return el(
     'div',

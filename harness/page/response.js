@@ -111,7 +111,7 @@ function responsePart(study) {
   };
 }
 
-function responseLine(study, {x, by}, values, [lows, highs], level, i) {
+function responseLine(study, {x, by, quantity}, values, [lows, highs], level, i) {
   const members = study.names
     .map((_, cell) => cell)
     .filter((cell) => (by ? by.values[cell] === level : true) && values[cell] !== null && x.values[cell] !== null);
@@ -122,7 +122,7 @@ function responseLine(study, {x, by}, values, [lows, highs], level, i) {
   const place = by && by.levels.length === study.size && members.length === 1 ? members[0] : i;
   return {
     place,
-    name: by ? `${shown(by.name, level)}` : label('test_accuracy'),
+    name: by ? shown(by.name, level) : label(quantity),
     x: places,
     y: at.map((cells) => interval(cells.map((cell) => values[cell])).mean),
     low: single(lows),
