@@ -196,7 +196,7 @@ def _history(folder: StudyFolder, history: Table, owners: Sequence[int], n_runs:
         step = -(-len(order) // HISTORY_ROWS)
         last = np.append(np.diff(owner[order]) != 0, True)
         order = order[(epoch[order] % step == 1) | last]
-        folder.problems.append(f"history.csv: the page shows every {step}th epoch of its {history.rows} lines")
+        folder.problems.append(f"history.csv: the page shows one epoch in {step} of its {history.rows} lines")
     counts = np.bincount(owner[order], minlength=n_runs)
     record: dict[str, Any] = {"length": counts.tolist()}
     expected = np.concatenate([np.arange(1, count + 1) for count in counts]) if len(counts) else np.empty(0)

@@ -8,7 +8,7 @@ pictures.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def add(record: dict[str, Any], folder: StudyFolder, names: Sequence[str], runs_
     record["histograms"] = _histograms(folder, by_place, chosen)
     history = folder.tables.get("history")
     if history is not None and "variant" in history.columns:
-        record["layers"] = layers(history, places, chosen)
+        record["layers"] = layers(history, places, chosen, folder.tables.get("runs"))
     record["run_confusion"] = _run_confusions(folder, runs_folder)
 
 
@@ -125,12 +125,17 @@ def _trimmed(counts: Array) -> list[int]:
     return [int(used[0]), *counts[used[0] : used[-1] + 1].astype(np.int64).tolist()] if used.size else [0]
 
 
-def layers(history: Table, places: Mapping[str, int], chosen: Sequence[int]) -> dict[str, Any]:
-    """Mean over seeds and half the width of its 95% interval, by kind, layer, variant and epoch."""
+def layers(
+    history: Table, places: Mapping[str, int], chosen: Sequence[int], runs: Table | None = None
+) -> dict[str, Any]:
+    """Mean over seeds and half the width of its 95% interval, by kind, layer, variant and epoch; with runs the done."""
     found = [(match[1], int(match[2]), match[0]) for name in history.columns if (match := _LAYER.fullmatch(name))]
     owner = np.array([places[name] for name in history.texts("variant")], dtype=np.int64)
     epoch = history.numbers("epoch")
     kept = np.isin(owner, chosen) & np.isfinite(epoch)
+    if runs is not None:
+        status = dict(zip(_keys(runs), runs.texts("status"), strict=True))
+        kept &= np.array([status.get(key) == "done" for key in _keys(history)], dtype=bool)
     variants, rows = np.unique(owner[kept], return_inverse=True)
     epochs, columns = np.unique(epoch[kept], return_inverse=True)
     if not found or not variants.size or 2 * len(found) * len(variants) * len(epochs) > LAYER_NUMBERS:
@@ -147,6 +152,11 @@ def layers(history: Table, places: Mapping[str, int], chosen: Sequence[int]) -> 
         )
         record["kinds"].setdefault(_ROOTS.get(kind, kind), {})[str(layer)] = {"mean": mean, "half": half}
     return record
+
+
+def _keys(table: Table) -> Iterable[tuple[str, ...]]:
+    """What names the run of each line."""
+    return zip(*(table.texts(name) for name in ("run_id", "variant", "seed")), strict=True)
 
 
 def _means(values: Numbers, cells: Array, n_cells: int) -> tuple[Numbers, Numbers]:

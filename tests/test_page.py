@@ -169,6 +169,9 @@ def test_depth_and_width_make_a_heat_map_whose_cells_hold_numbers(show):
     assert heat.locator("tbody th").all_inner_texts() == ["1", "2", "3"]
     assert all(re.fullmatch(r"0\.\d{4}", text) for text in heat.locator("tbody td").all_inner_texts())
     assert heat.locator("td.best").count() == 1
+    for quantity, best in (("Test accuracy", max), ("Training less validation accuracy", min)):
+        heat.get_by_label("Quantity").select_option(quantity)
+        assert heat.locator("td.best").inner_text() == best(heat.locator("tbody td").all_inner_texts())
 
 
 def test_a_learning_rate_makes_a_response_with_a_line_per_optimizer(show):
@@ -177,6 +180,9 @@ def test_a_learning_rate_makes_a_response_with_a_line_per_optimizer(show):
     assert lines.locator("path.line").count() == 2
     assert lines.locator("text.end").all_text_contents() != []
     assert lines.get_by_role("button", name="Log").get_attribute("aria-pressed") == "true"
+    lines.get_by_role("combobox", name="A line for each").select_option("nothing")
+    lines.get_by_label("Quantity").select_option("Validation accuracy")
+    assert "Validation accuracy" in lines.locator("text.end").text_content()
 
 
 def test_trials_that_tuned_a_study_make_a_response_per_variant_and_a_table(show):
@@ -325,6 +331,20 @@ def test_curves_by_seconds_on_a_log_axis_with_single_runs(show):
     curves.get_by_role("button", name="Single runs").click()
     assert curves.locator("path.thin").count() == 18
     assert curves.locator("svg.chart").inner_html() != before
+
+
+def test_curves_are_means_over_the_done_runs(show):
+    """As the tables; the third variant's last seed diverged."""
+    page = show("plain")
+    read = """() => {
+      const {history} = JSON.parse(document.getElementById('study-0').textContent);
+      const ends = [...Array(5).keys()].map((seed) => history.val_accuracy[4 * (11 + seed) + 3]);
+      return ends.reduce((a, b) => a + b) / 5;
+    }"""
+    chart = part(page, "plain", "curves").locator("svg.chart")
+    chart.focus()
+    chart.press("End")
+    assert f"{page.evaluate(read):.4f}" in part(page, "plain", "curves").locator(".tip").inner_text()
 
 
 def test_arrow_keys_read_a_chart_out(show):

@@ -96,7 +96,7 @@ def test_a_long_history_is_thinned_to_its_last_epochs_and_said(folder, monkeypat
     monkeypatch.setattr(pagedata, "HISTORY_ROWS", 20)
     record = record_of(folder)
     assert record["history"]["epoch"][:4] == [1, 3, 4, 1]
-    assert any("shows every 2th epoch" in problem for problem in record["problems"])
+    assert any("shows one epoch in 2 of" in problem for problem in record["problems"])
 
 
 def test_layers_are_means_over_seeds_with_t_intervals(folder):
@@ -109,6 +109,17 @@ def test_layers_are_means_over_seeds_with_t_intervals(folder):
     spread = mean_interval(np.sqrt(history.numbers("grad_variance_2")[own]))
     assert layers["kinds"]["grad_std"]["2"]["mean"][0][1] == pytest.approx(spread.mean, rel=1e-3)
     assert set(layers["kinds"]["dead_share"]) == {"1"}
+
+
+def test_layers_are_those_of_done_runs(folder):
+    """An epoch of a run that diverged is no part of a mean; without ``runs.csv`` nothing says which did."""
+    history = committed.read(folder).tables["history"]
+    norms, seeds = history.numbers("grad_norm_1"), np.array(history.texts("seed"))
+    own = (np.array(history.texts("variant")) == "odd") & (history.numbers("epoch") == 2)
+    for expected in (norms[own & (seeds != "2")].mean(), norms[own].mean()):
+        layers = record_of(folder)["layers"]["kinds"]["grad_norm"]["1"]
+        assert layers["mean"][2][1] == pytest.approx(expected, rel=1e-3)
+        (folder / "runs.csv").unlink(missing_ok=True)
 
 
 def test_details_belong_to_the_variant_of_their_name(folder):

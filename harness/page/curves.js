@@ -12,12 +12,12 @@ const CURVES = [
 ];
 const ERRORS = {val_error: 'val_accuracy', train_error: 'train_accuracy'};
 
-// A variant's mean at each epoch: {epoch, seconds, mean, low, high, runs}.
-function meanCurve(study, variant, metric, onlyDone = false) {
+// The mean of a variant's done runs at each epoch: {epoch, seconds, mean, low, high}.
+function meanCurve(study, variant, metric) {
   const {history} = study;
   const source = ERRORS[metric] || metric;
   const by = new Map();
-  for (const run of onlyDone ? study.doneRunsOf(variant) : study.runsOf(variant)) {
+  for (const run of study.doneRunsOf(variant)) {
     for (let i = 0; i < history.length(run); i += 1) {
       const value = history.value(source, run, i);
       if (value === null) continue;
@@ -61,7 +61,7 @@ function curvesPart(study) {
       title: `${label(state.metric)} by ${state.by} of ${plural(study.chosen.length, 'variant')}; arrow keys read it out`,
       zoom: state.zoom,
       x: {
-        label: state.by === 'epoch' ? 'Epoch' : 'Seconds in training steps (mean over runs)',
+        label: state.by === 'epoch' ? 'Epoch' : 'Seconds in training steps (mean over the done runs)',
         kind: 'linear',
         exact: state.by === 'epoch',
         whole: state.by === 'epoch',
@@ -93,7 +93,12 @@ function curvesPart(study) {
         control.toggle('Zoom to the end', 'zoom'),
       ),
       host,
-      el('p', {class: 'intro'}, 'Lines: means over runs. Bands: 95% t intervals of the means. ', jobsNote(study)),
+      el(
+        'p',
+        {class: 'intro'},
+        'Lines: means over the done runs. Bands: 95% t intervals of the means. ',
+        jobsNote(study),
+      ),
       fileNote(study, 'history.csv'),
     ],
     draw,

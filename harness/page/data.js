@@ -150,9 +150,10 @@ class Study {
     return this.owned[variant] || [];
   }
 
+  // Without runs.csv nothing says which are done: all are taken.
   doneRunsOf(variant) {
     const status = this.runs.get('status');
-    return this.runsOf(variant).filter((run) => status[run] === 'done');
+    return this.runsOf(variant).filter((run) => !this.runs.has('status') || status[run] === 'done');
   }
 
   // Variants by test accuracy, the best first; those without one at the end.

@@ -68,7 +68,7 @@ function layersPart(study) {
       el(
         'p',
         {class: 'intro'},
-        'After each epoch, on the same 1,024 training images. Lines: means over seeds. Bands: 95% t intervals of the means.',
+        'After each epoch, on the same 1,024 training images. Lines: means over the done runs. Bands: 95% t intervals of the means.',
       ),
       fileNote(study, 'history.csv'),
     ],
