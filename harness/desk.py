@@ -65,7 +65,7 @@ class Desk:
     def __init__(
         self, search: Search, dataset: Dataset, book: Journal, runs_folder: Path, label: str = "", fresh: bool = False
     ) -> None:
-        self.search, self._dataset, self._book, self._label = search, dataset, book, label
+        self.search, self.dataset, self._book, self._label = search, dataset, book, label
         self._runs_folder, self._fresh = runs_folder, fresh
         self._window = WINDOW if search.deterministic else None
         self._judge = Judge(RULES[search.pruning], search.shared.epochs, self._window)
@@ -107,12 +107,12 @@ class Desk:
 
     def task(self, config: RunConfig, name: str, jobs: int = 1, news: Address | None = None) -> Task:
         """A run to be made; with an address for news it asks there whether to go on."""
-        facts = {"jobs": jobs, "data_fingerprint": self._dataset.fingerprint, "code_version": code_version()}
+        facts = {"jobs": jobs, "data_fingerprint": self.dataset.fingerprint, "code_version": code_version()}
         return Task(
-            run_id=run_id(config, self._dataset.fingerprint),
+            run_id=run_id(config, self.dataset.fingerprint),
             variant=name,
             config=config,
-            data_folder=self._dataset.folder,
+            data_folder=self.dataset.folder,
             runs_folder=self._runs_folder.absolute(),
             extensions=self.search.extensions,
             circumstances=facts,

@@ -11,19 +11,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from harness import data, feed, journal, outputs, signals, store, trials
+from harness import data, feed, footprint, journal, outputs, signals, store, trials
 from harness.cache import Dataset
 from harness.command import DONE, INTERRUPTED, SOME_FAILED
+from harness.config import RunConfig
 from harness.desk import FAILURES, Desk
 from harness.events import Listener
 from harness.files import require_writable, sweep
 from harness.journal import Journal, Shelf, Told
 from harness.making import compile_for
 from harness.progress import Progress, standard_output
+from harness.space import Parameter, Space
 from harness.store import StoredRun
 from harness.study import Run
 from harness.studyfile import word
@@ -192,9 +195,13 @@ def train(desks: Sequence[Desk], jobs: int | None, console: Console, tracker: Tr
     owners = {name: desk for desk in desks for name in desk.missing}
     if not owners:
         return
-    n_jobs = min(jobs or _cores(), sum(desk.most for desk in desks))
-    news = Listener(lambda event: owners[event["trial"]].answer(event))
     configs = [config for desk in desks for config in desk.search.space.corners()]
+    wanted = min(jobs or _cores(), sum(desk.most for desk in desks))
+    large = [largest(desk.search.space, desk.dataset) for desk in desks]
+    n_jobs, why = footprint.fitting(wanted, large, desks[0].dataset)
+    if why:
+        console.print(Text(f"Memory: {why}", style="yellow"), soft_wrap=True)
+    news = Listener(lambda event: owners[event["trial"]].answer(event))
     epochs = {name: desk.search.shared.epochs for name, desk in owners.items()}
     with contextlib.closing(news), feed.workers(n_jobs) as pool:
         compile_for(configs, desks[0].search.extensions, pool, console)
@@ -233,6 +240,19 @@ def train(desks: Sequence[Desk], jobs: int | None, console: Console, tracker: Tr
         if desk.failures >= FAILURES:
             text = f"{FAILURES} trials in a row failed: no more were begun; the same command goes on with the rest."
             console.print(Text(text), soft_wrap=True)
+
+
+def largest(space: Space, dataset: Dataset) -> RunConfig:
+    """The trial that needs the most memory, found setting by setting; corners differ in one setting only."""
+    chosen = {p.key: _values(p)[0] for p in space.parameters}
+    for p in space.parameters * 2:  # where there are no layers yet, their width makes no difference
+        configs = [(value, space.config({**chosen, p.key: value})) for value in _values(p)]
+        chosen[p.key] = max(configs, key=lambda each: footprint.run_bytes(each[1], dataset))[0]
+    return space.config(chosen)
+
+
+def _values(p: Parameter) -> tuple[Any, ...]:
+    return p.values or (p.low, p.high)
 
 
 def _add(tracker: Tracker, desk: Desk, told: Told) -> None:

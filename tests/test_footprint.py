@@ -6,9 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from searches import SPACE
 
-from harness import ablate, footprint, runner
+from harness import ablate, footprint, runner, search, sweep
 from harness.config import RunConfig
+from harness.space import Parameter, Space
 from harness.store import load_run
 
 
@@ -48,6 +50,28 @@ def test_a_study_that_does_not_fit_is_slowed_and_says_so(small_data, tmp_path, c
     assert "Memory: 2 at a time instead of 4: a run needs up to 20" in capsys.readouterr().out
     runs = tmp_path / "out" / "runs"
     assert {load_run(runs, path.name).row["jobs"] for path in runs.iterdir()} == {2}
+
+
+def test_a_search_that_does_not_fit_is_slowed_and_says_so(small_data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(footprint, "available_bytes", lambda: 500e6)
+    monkeypatch.setattr("harness.plots.save", lambda *_: [])
+    (tmp_path / "my.toml").write_text(SPACE)
+    arguments = ("--trials", "4", "--jobs", "4", "--out", str(tmp_path / "out"))
+    assert sweep.main([str(tmp_path / "my.toml"), *arguments]) == 0
+    assert "Memory: 2 at a time instead of 4: a run needs up to 20" in capsys.readouterr().out
+    runs = tmp_path / "out" / "runs"
+    assert {load_run(runs, path.name).row["jobs"] for path in runs.iterdir()} == {2}
+
+
+def test_the_largest_trial_has_the_most_of_every_setting_at_once(small):
+    parameters = (
+        Parameter("hidden.units", low=3, high=700, whole=True),
+        Parameter("hidden.layers", low=0, high=4, whole=True),
+        Parameter("precision", values=("float64", "float32")),
+        Parameter("l2", low=0.0, high=0.1),
+    )
+    found = search.largest(Space({}, parameters, "a test"), small)
+    assert (found.hidden, found.precision) == ((700,) * 4, "float64")
 
 
 @pytest.mark.long
