@@ -122,7 +122,8 @@ def test_the_overview_has_every_study_and_says_what_is_missing(show):
     page = show("overview")
     page.locator("#overview .missing summary").click()
     assert page.locator(".card").count() == 6
-    assert "6 studies" in page.locator("#overview .counts").first.inner_text()
+    counts = page.locator("#overview .counts").first.inner_text()
+    assert counts.startswith("6 studies, 93 runs and 79 trials; ")  # two of the studies share six runs
     assert "the study's file is not known here" in page.locator("#overview .missing").inner_text()
 
 
@@ -536,6 +537,9 @@ def test_the_focus_stays_in_a_long_table_that_is_scrolled(browser, tmp_path):
             runs.locator(".scroller").evaluate(f"(e) => {{ e.scrollTop = {row} * 33; }}")
             page.evaluate(TWO_FRAMES)
             assert page.evaluate(name) == expected
+        assert runs.locator("tr.spacer").first.is_visible()
+        page.emulate_media(media="print")
+        assert runs.locator("tr.spacer").first.is_hidden()  # pages of nothing otherwise
 
 
 def test_printing_shows_all_studies_in_light_colours(show):
@@ -545,6 +549,15 @@ def test_printing_shows_all_studies_in_light_colours(show):
     assert max(map(int, re.findall(rb"/Count (\d+)", data))) > 20
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_cells_are_drawn_for_paper_in_light_colours_and_then_as_before(show):
+    page = show("grid", color_scheme="dark")
+    cell = part(page, "grid", "grid").locator("tbody td").first  # of little accuracy, so near the background
+    light = "(e) => getComputedStyle(e).backgroundColor.match(/\\d+/g).every((part) => part > 200)"
+    for event, expected in (("beforeprint", True), ("afterprint", False)):
+        page.evaluate(f"dispatchEvent(new Event('{event}'))")
+        assert cell.evaluate(light) is expected
 
 
 # ---- harm

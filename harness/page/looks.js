@@ -99,8 +99,11 @@ function inkOn([r, g, b]) {
   return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? '#15191d' : '#ffffff';
 }
 
+// Set by the events of printing: while drawings are made again for paper, the page is not yet in the medium print.
+let printing = false;
+
 function isDark() {
   const chosen = document.documentElement.dataset.theme;
-  if (matchMedia('print').matches) return false;
+  if (printing) return false;
   return chosen ? chosen === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
 }

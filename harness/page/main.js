@@ -106,11 +106,13 @@ function start() {
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', paintAgain);
 
   addEventListener('beforeprint', () => {
+    printing = true;
     for (const name of views.keys()) view(name).hidden = false;
     for (const table of document.querySelectorAll('.table')) table.printable();
     paintAgain();
   });
   addEventListener('afterprint', () => {
+    printing = false;
     show();
     paintAgain();
   });

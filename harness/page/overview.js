@@ -2,14 +2,18 @@
 
 function overviewView(studies) {
   const problems = studies.flatMap((study) => study.problems.map((problem) => `${study.record.key}: ${problem}`));
-  const totals = {};
-  for (const study of studies)
-    for (const [status, n] of Object.entries(study.counts())) totals[status] = (totals[status] || 0) + n;
-  const runs = studies.reduce((sum, study) => sum + study.variantOf.length, 0);
+  // Studies share runs: each counts once.
+  const runs = new Map(
+    studies.flatMap(({place, variantOf, runs: own}) =>
+      variantOf.map((_, run) => [own.get('run_id')[run] || `${place} ${run}`, own.get('status')[run]]),
+    ),
+  );
+  const statuses = [...runs.values(), ...studies.flatMap((study) => (study.isSearch ? study.statuses : []))];
   const trials = studies.reduce((sum, study) => sum + study.trials.rows, 0);
   const others = ['diverged', 'failed', 'pruned']
-    .filter((name) => totals[name])
-    .map((name) => `${count(totals[name])} ${name}`);
+    .map((name) => [statuses.filter((status) => status === name).length, name])
+    .filter(([n]) => n)
+    .map(([n, name]) => `${count(n)} ${name}`);
   return el(
     'section',
     {class: 'view', id: 'overview', 'aria-labelledby': 'overview-title'},
@@ -20,7 +24,7 @@ function overviewView(studies) {
       el(
         'p',
         {class: 'counts'},
-        `${plural(studies.length, 'study', 'studies')}, ${plural(runs, 'run')}${trials ? ` and ${plural(trials, 'trial')}` : ''}${others.length ? `; ${others.join(', ')}` : ''}. Accuracies of studies are means over seeds with their 95% t intervals.`,
+        `${plural(studies.length, 'study', 'studies')}, ${plural(runs.size, 'run')}${trials ? ` and ${plural(trials, 'trial')}` : ''}${others.length ? `; ${others.join(', ')}` : ''}. Accuracies of studies are means over seeds with their 95% t intervals.`,
       ),
     ),
     problems.length
