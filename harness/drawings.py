@@ -135,13 +135,16 @@ def distribution(subject: Subject) -> Figure | None:
 def accuracy_by_seconds(subject: Subject) -> Figure | None:
     """Validation accuracy that a variant has after so many seconds of training: mean over its done runs."""
     history = subject.table("history", "variant", "run_id", "epoch", "train_seconds", "val_accuracy")
-    if history is None:
+    table = subject.table("runs", "run_id", "status")
+    if history is None or table is None:
         return None
+    done = np.array(table.texts("run_id"))[np.array(table.texts("status")) == "done"]
     seconds, values = history.numbers("train_seconds"), history.numbers("val_accuracy")
     owner, runs = np.array(history.texts("variant")), np.array(history.texts("run_id"))
+    usable = np.isin(runs, done) & np.isfinite(seconds) & np.isfinite(values) & (seconds > 0)
     lines = []
     for place in subject.drawn:
-        own = (owner == subject.names[place]) & np.isfinite(seconds) & np.isfinite(values) & (seconds > 0)
+        own = (owner == subject.names[place]) & usable
         steps = [(seconds[own & (runs == run)], values[own & (runs == run)]) for run in dict.fromkeys(runs[own])]
         if steps:
             lines.append((place, *_mean_steps(steps)))

@@ -1,12 +1,14 @@
 """Running notebooks; ``python tests/notebooks.py results/notebooks/3_*.ipynb`` runs some and keeps what they show.
 
-They run where they lie. What they show holds no path of the machine's user.
+They run where they lie. What they show holds no path of the machine's user and no name of a temporary folder.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -40,6 +42,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         notebook = run(Path(name))
         written = nbformat.writes(notebook).replace(os.path.expanduser("~") + "/", "~/")
+        written = re.sub(re.escape(tempfile.gettempdir()) + r"/tmp\w+/", "TEMPORARY_FOLDER/", written)
         Path(name).write_text(written.rstrip("\n") + "\n", encoding="utf-8")
         print(name)
 

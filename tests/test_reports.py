@@ -94,6 +94,14 @@ def test_runs_that_all_diverged_at_once_leave_figures_out_and_stop_nothing(resul
     assert (folder / "figures" / "summary.png").exists()
 
 
+def test_accuracy_by_seconds_is_of_done_runs_alone(tmp_path):
+    for name, diverged in (("done", []), ("wild", ["a", "b"])):
+        folder = tmp_path / "results" / name / "fashion-mnist"
+        write_study(folder, {"a": {"l2": 0.0}, "b": {"l2": 0.1}}, seeds=1, diverged=diverged)
+        assert report.main([name, "--out", str(tmp_path / "results"), "--figures"]) == 0
+        assert (folder / "figures" / "accuracy_by_seconds.png").exists() == (not diverged)
+
+
 def test_the_documented_options_and_figures_are_the_real_ones():
     text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     options = re.findall(r"^\| `([\w-]+)[^|]* \|", text.partition("## What the page shows")[0], re.MULTILINE)
