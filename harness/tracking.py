@@ -315,11 +315,11 @@ class Tracker:
         return len(self._sent)
 
     def _say_where(self) -> None:
-        """How to look at the runs, and how to send them."""
+        """Where the runs are that were sent; how to look at those that were not, and how to send them."""
         place = shlex.quote(str(self._shown))
         if self._url:
             self._say(f"W&B: {self._url}")
-        elif not all(mark["sent"] for mark in wandbdir.marks(self._root / "wandb", self._scope).values()):
+        if not all(mark["sent"] for mark in wandbdir.marks(self._root / "wandb", self._scope).values()):
             self._say(f"W&B: kept offline. Look at it: wandb leet {place}   Send it: wandb sync {place}")
 
     def _say(self, text: str) -> None:

@@ -246,6 +246,36 @@ def test_a_key_is_reason_enough_to_go_online(ask, write, root, tmp_path, monkeyp
     assert not any(folder.name.startswith("offline-") for folder in folders(root))
 
 
+@pytest.mark.long
+def test_after_a_failure_in_mid_study_both_places_are_said(ask, write, root, tmp_path, monkeypatch):
+    act = f"import pathlib, time\n        while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.05)"
+    (tmp_path / "patient.py").write_text(UNUSUAL.format(act=act))
+    more = 'patient = { optimizer = { name = "unusual", lr = 0.0625 } }\n'
+    path = write(STUDY.format(more='extensions = ["patient.py"]') + more)
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "3")
+    with server() as it:
+        for name, value in it.environment.items():
+            monkeypatch.setenv(name, value)
+
+        def fail() -> None:
+            wait_until(lambda: list(root.glob("*/tracked.json")))
+            it.behaviour = "drops"
+            (tmp_path / "go").touch()
+
+        thread = threading.Thread(target=fail)
+        thread.start()
+        status, out, err = ask(path, "--wandb", "online", "--jobs", "1")
+        thread.join()
+    assert (status, err) == (0, "")
+    assert len(re.findall(BROKEN, out, re.MULTILINE)) == 1
+    first, last = out.splitlines()[-2:]
+    assert first == f"W&B: {it.environment['WANDB_BASE_URL']}/us/ablation-bench"
+    assert f"wandb leet {root}" in last
+    assert f"wandb sync {root}" in last
+    assert len(ids(root)) == len(set(ids(root))) == 7
+    assert {folder.name.startswith("offline-") for folder in folders(root)} == {True, False}
+
+
 def test_offline_runs_go_online_when_that_is_asked_for(ask, write, root, monkeypatch):
     path = write()
     ask(path, "--wandb", "offline")
