@@ -75,7 +75,8 @@ class Desk:
             self._judge.know(each.number, each.accuracies)
         self._best = max((each.accuracies[-1] for each in told if each.result["status"] == "done"), default=-1.0)
         self._ended = len(told)
-        self._begun: deque[Trial] = deque(book.unfinished())  # not handed out yet
+        room = max(0, search.trials - len(told))  # the rest of what a kill left behind waits for a larger budget
+        self._begun: deque[Trial] = deque(book.unfinished()[:room])  # not handed out yet
         self._handed: dict[str, Trial] = {}
         self._outcomes: dict[int, tuple[Trial, Outcome]] = {}  # of trials that are to be told
         self._news: list[tuple[Told, bool]] = []
