@@ -62,6 +62,7 @@ class Cluster:
         self._workers: dict[str, Facts] = {}  # that are ready
         self._hosts: Counter[str] = Counter()  # workers by host
         self._room: dict[str, int] = {}  # by host: runs that fit into its memory
+        self._cramped: set[str] = set()  # hosts with more workers than that, which was said
         self._unfit_lines: list[str] = []
         self._ended: list[Outcome] = []
         self._news: SimpleQueue[Event] = SimpleQueue()
@@ -177,8 +178,12 @@ class Cluster:
         self._take_on(worker, facts)
 
     def _take_on(self, worker: str, facts: Facts) -> None:
-        room = footprint.room(facts.available_bytes, self._largest_bytes)
-        self._desk.join(worker, facts.host, self._room.setdefault(facts.host, room))
+        host = facts.host
+        room = self._room.setdefault(host, footprint.room(facts.available_bytes, self._largest_bytes))
+        if max(room, 1) < min(self._hosts[host], self.most_jobs) and host not in self._cramped:
+            self._cramped.add(host)
+            self._note(f"Memory of {host}: {max(room, 1)} at a time, fewer than it has workers")
+        self._desk.join(worker, host, room)
 
     def _unfit(self, line: str) -> None:
         if self._begun:

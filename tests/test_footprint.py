@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from searches import SPACE
 
-from harness import ablate, footprint, runner, search, sweep
+from harness import ablate, cluster, footprint, runner, search, sweep
 from harness.config import RunConfig
+from harness.muster import Needs
+from harness.remote import Facts
 from harness.space import Parameter, Space
 from harness.store import load_run
 
@@ -61,6 +63,19 @@ def test_a_search_that_does_not_fit_is_slowed_and_says_so(small_data, tmp_path, 
     assert "Memory: 2 at a time instead of 4: a run needs up to 20" in capsys.readouterr().out
     runs = tmp_path / "out" / "runs"
     assert {load_run(runs, path.name).row["jobs"] for path in runs.iterdir()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("available", "limit", "words"),
+    [(2.5e9, None, "Memory of here: 2 at a time, fewer than it has workers"),
+     (500e6, None, "Memory of here: 1 at a time, fewer than it has workers"), (2.5e9, 2, ""), (10e9, None, "")],
+)  # fmt: skip
+def test_a_host_with_more_workers_than_fit_is_named_once(small, available, limit, words):
+    made = cluster.Cluster("tcp://there", limit, Needs(small, (), ()), largest_bytes=1e9)
+    for i in range(4):
+        made._ready(f"worker {i}", Facts({}, "here", "a processor", "site", 1, available, {}))
+    assert list(made.run([], lambda: None)) == []
+    assert [event["text"] for event in made.news()] == [words] * bool(words)
 
 
 def test_the_largest_trial_has_the_most_of_every_setting_at_once(small):
