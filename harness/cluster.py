@@ -2,7 +2,8 @@
 
 Runs go to workers one by one, with one ahead (``harness.dispatch``); each comes back with its files, which are stored
 here as if it had been made here. Workers may come at any time and may go at any time. A worker that dies costs the run
-that it had begun a try, and nobody else anything. Without any worker for NO_WORKER_SECONDS the study ends.
+that it had begun a try, and nobody else anything; one that is retired costs nothing. Without any worker for
+NO_WORKER_SECONDS the study ends.
 
 Dask's pickles are code: whoever reaches the scheduler can run anything on scheduler, workers and here.
 """
@@ -160,14 +161,14 @@ class Cluster:
         elif now - max(self._useful, self._muster.heard) > NO_WORKER_SECONDS:
             raise PlaceLostError(f"no worker at {self._address} for {NO_WORKER_SECONDS:.0f} s")
 
-    def _left(self, worker: str) -> None:
+    def _left(self, worker: str, expected: bool) -> None:
         self._muster.leave(worker)
         facts = self._workers.pop(worker, None)
         if facts is None:
             return
         self._hosts[facts.host] -= 1
         self._note(f"worker {worker} is gone; {len(self._workers)} left")
-        for name in self._desk.leave(worker):
+        for name in self._desk.leave(worker, expected):
             self._ended.append(Outcome(name, "failed", f"its worker process died {TRIES} times; out of memory?"))
 
     def _ready(self, worker: str, facts: Facts) -> None:

@@ -5,7 +5,8 @@ Bookkeeping alone: no clock, no network, no files. ``harness.cluster`` follows i
 
 A worker has a task to run and, while many wait, another one that it goes on with by itself. When a worker dies, the
 task that it ran is charged with one try and goes to the front of the queue; from then on it runs on a worker that has
-nothing else, so that the next death is charged to nobody but itself. A task is given up after TRIES deaths.
+nothing else, so that the next death is charged to nobody but itself. A task is given up after TRIES deaths. A worker
+that leaves as it was asked to charges nobody.
 """
 
 from __future__ import annotations
@@ -68,14 +69,15 @@ class Dispatcher(Generic[T]):
         self._room[site] = max(room, 1.0)
         self._free[worker] = None
 
-    def leave(self, worker: str) -> list[T]:
-        """A worker is gone; returns the tasks that are thereby given up."""
+    def leave(self, worker: str, expected: bool = False) -> list[T]:
+        """A worker is gone, as it was asked to or dead; returns the tasks that are thereby given up."""
         lost, site = self._given.pop(worker), self._sites.pop(worker)
         self._busy[site] -= bool(lost)
         self._free.pop(worker, None)
         self._single.pop(worker, None)
-        self._waiting.extendleft(reversed(lost[1:]))  # these had not begun
-        for task, attempt in lost[:1]:
+        charged = [] if expected else lost[:1]
+        self._waiting.extendleft(reversed(lost[len(charged) :]))
+        for task, attempt in charged:
             if attempt >= TRIES:
                 return [task]
             self._waiting.appendleft((task, attempt + 1))

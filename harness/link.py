@@ -41,8 +41,10 @@ class Link:
     ----------
     address : str
         Of the scheduler.
-    on_join, on_leave : callable
-        Called with a worker's address, and its number of threads, when it comes and when it goes.
+    on_join : callable
+        Called with a worker's address and its number of threads when it comes.
+    on_leave : callable
+        Called with its address when it goes, and whether that was as asked for: it was retired, say.
 
     Attributes
     ----------
@@ -55,7 +57,7 @@ class Link:
         When nobody answers there.
     """
 
-    def __init__(self, address: str, on_join: Callable[[str, int], Any], on_leave: Callable[[str], Any]) -> None:
+    def __init__(self, address: str, on_join: Callable[[str, int], Any], on_leave: Callable[[str, bool], Any]) -> None:
         quiet()
         from distributed import Client
 
@@ -153,7 +155,7 @@ class Link:
     def _hear(self, event: Any) -> None:
         """An event that the scheduler tells everybody."""
         if isinstance(event[1], dict) and event[1].get("action") == "remove-worker":
-            self._inbox.put(("left", event[1]["worker"]))
+            self._inbox.put(("left", event[1]["worker"], bool(event[1].get("expected"))))
 
     async def _watch(self) -> None:
         """Ask for all workers now and then: the first ones, and a sign of life."""
@@ -190,12 +192,12 @@ class Link:
                     self._workers[worker] = threads
                     self._on_join(worker, threads)
         else:
-            self._left(subject)
+            self._left(subject, answer)
 
-    def _left(self, worker: str) -> None:
+    def _left(self, worker: str, expected: bool) -> None:
         if self._workers.pop(worker, None) is None:
             return
-        self._on_leave(worker)
+        self._on_leave(worker, expected)
         lost = [key for key, call in self._calls.items() if call[0] == worker]
         calls = [self._calls.pop(key) for key in lost]
         futures = [future for _, future, _ in calls if future is not None]

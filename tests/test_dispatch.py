@@ -67,6 +67,15 @@ def test_a_death_is_charged_to_the_task_that_had_begun_alone():
     assert ("b", 2) in list(made.give())
 
 
+def test_a_worker_that_leaves_as_asked_charges_nobody():
+    made = desk(9, "a", "b")
+    assert list(made.give())[:3] == [("a", 0), ("b", 1), ("a", 2)]
+    for i in range(2 * TRIES):
+        assert made.leave("a" if i == 0 else f"w{i}", expected=True) == []
+        made.join(f"w{i + 1}")
+        assert list(made.give())[:2] == [(f"w{i + 1}", 0), (f"w{i + 1}", 2)]  # still with one ahead
+
+
 def test_a_task_that_kills_its_worker_each_time_is_given_up_and_all_others_are_done():
     made, done, lost, n = desk(6), [], [], 0
     while not made.done:

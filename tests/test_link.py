@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 
 import pytest
-from processes import ROOT
+from clusters import compute_process, dask_cluster
+from processes import ROOT, wait_until
 
 from harness import ablate, link
 from harness.errors import UserError
@@ -72,6 +75,32 @@ def test_without_the_option_dask_is_never_imported():
     code = "import sys; from harness import ablate, session, planner; print({'dask', 'distributed'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.long
+def test_a_worker_that_is_retired_leaves_as_expected_and_one_that_is_killed_does_not(tmp_path):
+    from distributed import Client
+
+    joined, left = list[str](), dict[str, bool]()
+    with dask_cluster(tmp_path / "dask") as dask:
+        made = Link(dask.address, lambda worker, _: joined.append(worker), left.__setitem__)
+
+        def turn_until(holds) -> None:
+            wait_until(lambda: made.turn(0.1) or holds())
+
+        try:
+            dask.worker()
+            turn_until(lambda: len(joined) == 1)
+            with Client(dask.address, set_as_default=False) as client:
+                client.retire_workers(joined)
+            turn_until(lambda: left)
+            worker = dask.worker()
+            turn_until(lambda: len(joined) == 2)
+            os.kill(compute_process(worker), signal.SIGKILL)
+            turn_until(lambda: len(left) == 2)
+        finally:
+            made.close()
+    assert list(left.values()) == [True, False]
 
 
 class Silent:
