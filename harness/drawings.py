@@ -207,7 +207,7 @@ def _by_layer(subject: Subject, kind: str, label: str) -> Figure | None:
     if history is None:
         return None
     places = {name: place for place, name in enumerate(subject.names)}
-    numbers = pagelayers.layers(history, places, subject.drawn)
+    numbers = pagelayers.layers(history, places, subject.drawn, subject.table("runs", "run_id", "status"))
     found = sorted(numbers.get("kinds", {}).get(kind, {}).items(), key=lambda item: int(item[0]))
     if all(value is None for _, values in found for row in values["mean"] for value in row):
         return None

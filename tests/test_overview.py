@@ -70,8 +70,8 @@ def test_a_run_that_two_studies_share_counts_once_in_sums(ask):
     second = Ending(DONE, made=frozenset({"r3"}), entries=(entry("r1"), entry("r3", train=7.0)))
     lines = time_lines([Part(ask("one"), first, 5.0), Part(ask("two"), second, 6.0)], 11.4)
     assert lines[0] == "Wall time of this command: 11 s; it made 2 of 3 runs, 2 at a time."
-    assert lines[1].startswith("Run time (training, evaluation, compiling) summed over all 3 runs: 1 min 12 s; over those that")
-    assert lines[1].endswith("this command made: 12 s.")
+    assert lines[1].startswith("Run time (training, evaluation, compiling) summed over all 3 runs: 1 min 12 s;")
+    assert lines[1].endswith("over those that this command made: 12 s.")
     assert lines[2].startswith("Stored by earlier commands: 1; ")
 
 
