@@ -17,10 +17,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from harness import wandbdir, wandblog
 from harness.trackerrors import UnwantedError, complaint, failure
@@ -30,8 +31,6 @@ FINISHERS = 8  # runs whose last data are sent at a time
 NICENESS = 10  # training goes first
 ORPHAN_SECONDS = 20.0  # to close what is open when the command has died
 UNSTORED = ("failed", "pruned", "stopped")
-WRITING_SECONDS = 20.0  # from a run's end to the end of its file
-LOCK_SECONDS = 30.0  # how long an earlier command may take to close what it left open, and be gone
 
 # Nothing of this machine, its user or this process is recorded: no host, paths, packages, git state, console, usage.
 PRIVATE: dict[str, Any] = {
@@ -57,6 +56,14 @@ class Live:
     sent: int = field(default=0)
 
 
+@dataclass
+class Lost:
+    """A run whose worker died: W&B holds one run of an id, so what comes after it waits until it is closed."""
+
+    closing: Future[None]
+    messages: list[Message]
+
+
 class Host:
     """The runs of one study at W&B.
 
@@ -76,12 +83,13 @@ class Host:
         self._scope: str = hello["scope"]
         self._root = Path("wandb")
         self._live: dict[str, Live] = {}
+        self._lost: dict[str, Lost] = {}
         self._ended: set[str] = set()
         self._finishing = ThreadPoolExecutor(FINISHERS)
         os.chdir(hello["root"])  # so that W&B's own records hold no path to here
         self._staging = wandbdir.staging(self._root, self._scope)
         (self._staging / "tmp").mkdir(parents=True, exist_ok=True)
-        self._lock = None if os.environ.get("WANDB_RUN_ID") else _lock(self._staging.with_suffix(".lock"))
+        self._lock = None if os.environ.get("WANDB_RUN_ID") else wandbdir.lock(self._staging.with_suffix(".lock"))
         for name in ("CACHE", "CONFIG", "DATA", "ARTIFACT"):
             os.environ.setdefault(f"WANDB_{name}_DIR", str(self._staging / name.lower()))
         tempfile.tempdir = str(self._staging / "tmp")
@@ -91,7 +99,7 @@ class Host:
         timeouts = {key: value for key, value in TIMEOUTS.items() if f"WANDB_{key.upper()}" not in os.environ}
         own = os.path.expanduser("~/.config/wandb/settings")
         self._tags = _own_tags(os.environ.pop("WANDB_TAGS", ""))
-        wanted = {"settings_system": own, "root_dir": ".", "stop_fn": _go_on, **timeouts, **BEHAVIOUR, **PRIVATE}
+        wanted = {"settings_system": own, "root_dir": ".", "stop_fn": _ignore, **timeouts, **BEHAVIOUR, **PRIVATE}
         try:
             settings = self._wandb.setup(self._wandb.Settings(**wanted)).settings  # of all runs: for each it takes long
         except Exception as error:  # of the environment or of W&B's own file; offline they would be refused as well
@@ -102,9 +110,25 @@ class Host:
             raise UnwantedError("")
 
     def take(self, message: Message) -> None:
-        """Do what a message says."""
-        kind = message["kind"]
-        if kind == "start" and message["run_id"] not in self._ended:  # news may come late
+        """Do what a message says, after what waited for runs that are closed by now."""
+        for run_id in [run_id for run_id, lost in self._lost.items() if lost.closing.done()]:
+            self._go_on(run_id)
+        self._do(message)
+
+    def _go_on(self, run_id: str) -> None:
+        """Do what was to wait until a lost run is closed."""
+        lost = self._lost.pop(run_id)
+        wait([lost.closing])
+        for message in lost.messages:
+            self._do(message)
+
+    def _do(self, message: Message) -> None:
+        kind, run_id = message["kind"], message.get("run_id")
+        if run_id in self._lost:
+            self._lost[run_id].messages.append(message)
+        elif kind == "start" and run_id in self._live:
+            self._lost[run_id] = Lost(self._finishing.submit(self._drop, self._live.pop(run_id).run), [message])
+        elif kind == "start" and run_id not in self._ended:  # news may come late
             self._start(message)
         elif kind == "epoch":
             self._epoch(message)
@@ -115,6 +139,8 @@ class Host:
 
     def close(self) -> None:
         """Close what is still open as failed, and wait until W&B has everything."""
+        while self._lost:
+            self._go_on(next(iter(self._lost)))
         for live in self._live.values():
             self._finishing.submit(live.run.finish, exit_code=1)
         self._live.clear()
@@ -123,12 +149,10 @@ class Host:
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def _start(self, message: Message) -> None:
-        """Open a run; one that is open already was lost with its worker and begins again."""
+        """Open a run."""
         from harness.tracked import NAME_LENGTH, TAG_LENGTH, short
 
         run_id, config, variant = message["run_id"], message["config"], message["variant"]
-        if run_id in self._live:
-            self._live.pop(run_id).run.finish(exit_code=1)
         facts = {"study": self._hello["study"]["study"], "variant": variant, "run_id": run_id}
         run = self._open(
             run_id,
@@ -259,10 +283,7 @@ class Host:
 
         def end() -> None:
             try:
-                run.finish(exit_code=exit_code)
-                folder = Path(run.dir).parent
-                if self.mode != "online":
-                    _wait_for_end(folder / f"run-{run.id}.wandb")
+                folder = self._closed(run, exit_code)
                 wandbdir.write_mark(folder, stamp, self.mode)
                 for older in (folder / "logs", folder / "tmp", *self._older.get(run.id, ())):
                     shutil.rmtree(older, ignore_errors=True)
@@ -273,6 +294,20 @@ class Host:
 
         self._finishing.submit(end)
 
+    def _drop(self, run: Any) -> None:
+        """Close a lost run and remove what is kept of it: another one of its id takes its place."""
+        with suppress(Exception):  # if W&B has failed, that one will see it
+            self._closed(run, 1)
+        shutil.rmtree(Path(run.dir).parent, ignore_errors=True)
+
+    def _closed(self, run: Any, exit_code: int) -> Path:
+        """The folder of a run that is closed and written to its end."""
+        run.finish(exit_code=exit_code)
+        folder = Path(run.dir).parent
+        if self.mode != "online":
+            wandblog.wait_for_end(folder / f"run-{run.id}.wandb")
+        return folder
+
 
 def _import() -> Any:
     try:
@@ -281,15 +316,6 @@ def _import() -> Any:
         missing = error.name == "wandb" or error.name is None
         raise UnwantedError("wandb is not installed" if missing else f"wandb cannot be imported: {error}") from error
     return wandb
-
-
-def _wait_for_end(path: Path) -> None:
-    """Wait until W&B's service has written all of a run."""
-    end = time.monotonic() + WRITING_SECONDS
-    while not wandblog.is_ended(path):
-        if time.monotonic() > end:
-            raise RuntimeError(f"{path.name} was not written to its end")
-        time.sleep(0.01)
 
 
 def _own_tags(text: str) -> list[str]:
@@ -310,31 +336,6 @@ def _usual_mode(general: Any) -> str:
     return "online" if key else "offline"
 
 
-def _lock(path: Path) -> TextIO | None:
-    """The right to write here, which ends with this process; two commands would sweep each other's runs away."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return None
-    file = open(path, "w")  # noqa: SIM115
-
-    def try_once() -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            return True
-        return True
-
-    end = time.monotonic() + LOCK_SECONDS
-    while not (locked := try_once()) and time.monotonic() < end:
-        time.sleep(0.1)
-    if locked:
-        return file
-    raise UnwantedError("another command is tracking this study now")
-
-
 def _follow(parent: int) -> None:
     """End this process soon after the command has died, whatever it is doing then."""
     while os.getppid() == parent:
@@ -343,7 +344,7 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
-def _go_on() -> None:
+def _ignore() -> None:
     """What happens when somebody stops a run on W&B's pages: nothing."""
 
 

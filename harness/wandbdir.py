@@ -12,13 +12,17 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from harness.trackerrors import UnwantedError
 
 MARK = "tracked.json"
 PROJECT = "ablation-bench"
+LOCK_SECONDS = 30.0  # how long an earlier command may take to close what it left open, and be gone
 _FOLDER = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(?P<id>[0-9a-f]{16}-[0-9a-f]{8})(?:-\d+)?")
 
 
@@ -99,6 +103,37 @@ def sweep(root: Path, group: str) -> None:
         for folder in places:
             if not (folder / MARK).exists():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def lock(path: Path) -> TextIO | None:
+    """The right to write here, which ends with this process; two commands would sweep each other's runs away.
+
+    Raises
+    ------
+    UnwantedError
+        When another command keeps it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return None
+    file = open(path, "w")  # noqa: SIM115
+
+    def try_once() -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+        return True
+
+    end = time.monotonic() + LOCK_SECONDS
+    while not (locked := try_once()) and time.monotonic() < end:
+        time.sleep(0.1)
+    if locked:
+        return file
+    raise UnwantedError("another command is tracking this study now")
 
 
 def _size(folder: Path) -> int:

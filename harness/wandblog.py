@@ -9,12 +9,14 @@ tells what it is about.
 from __future__ import annotations
 
 import struct
+import time
 from pathlib import Path
 
 HEADER_BYTES = 7
 BLOCK_BYTES = 32 * 1024
 PIECE = struct.Struct("<IHB")
 WHOLE, FIRST, LAST = 1, 2, 4
+WRITING_SECONDS = 20.0  # from a run's end to the end of its file
 ENDS = {18, 20, 22}  # that the run has ended, and what may follow on that
 VARINT, FIXED_64, TEXT, FIXED_32 = 0, 1, 2, 5  # kinds of fields
 
@@ -36,6 +38,21 @@ def is_ended(path: Path) -> bool:
         record = piece if kind in (WHOLE, FIRST) else record + piece
         whole = kind in (WHOLE, LAST) and len(piece) == length
     return whole and not ENDS.isdisjoint(_fields(record))
+
+
+def wait_for_end(path: Path) -> None:
+    """Wait until W&B's service has written all of a run.
+
+    Raises
+    ------
+    RuntimeError
+        When that takes too long.
+    """
+    end = time.monotonic() + WRITING_SECONDS
+    while not is_ended(path):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{path.name} was not written to its end")
+        time.sleep(0.01)
 
 
 def _fields(message: bytes) -> set[int]:

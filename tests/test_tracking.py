@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from faults import at_work
 from processes import ROOT, Command, alive, children, wait_until
 from test_worker import UNUSUAL
 from wandb_runs import STUDY, folders, ids, read_all
@@ -445,6 +446,28 @@ def test_a_killed_command_leaves_nothing_that_the_next_one_does_not_close(comman
     epochs = [[row["epoch"] for row in run.rows] for name, run in seen.items() if " seed " in name]
     assert epochs == [list(range(1, 61))] * 5
     assert [path.name for path in root.iterdir() if not path.is_dir()] == [path.name for path in root.glob(".*.lock")]
+
+
+def test_a_run_that_was_lost_with_its_worker_is_kept_once_and_whole(command):
+    small = ("--limit", "2000", "--epochs", "1000", "--set", "hidden=[16]", "--seeds", "1", "--jobs", "1")
+    process = command.start("exp1", *small, environment=OFFLINE)
+    results = command.folder / "results"
+
+    def begun() -> set[Path]:
+        return {path for root in results.glob("exp1/*/wandb") for path in folders(root)}
+
+    wait_until(lambda: begun() and at_work(process, results / "runs"))
+    lost = begun()
+    os.kill(min(at_work(process, results / "runs")), signal.SIGKILL)
+    status, out, _ = command.finish(process)
+    assert status == 0
+    assert "goes on" not in out
+    (root,) = results.glob("exp1/*/wandb")
+    assert len(ids(root)) == len(set(ids(root))) == 2
+    assert not lost & set(folders(root))
+    seen = read_all(root)
+    assert [row["epoch"] for row in seen["one hidden layer seed 0"].rows] == list(range(1, 1001))
+    assert all(run.exits == [0] for run in seen.values())
 
 
 @pytest.mark.parametrize("victim", ["wandb-core", "harness.trackproc"])
