@@ -288,6 +288,7 @@ def make_tracker(request: Request, plan: Plan, mode: str | None, console: Consol
         "seeds": study.seeds,
         "changes": list(study.changes),
         "select": study.select,
+        "target_accuracy": study.target_accuracy,
     }
     subject = Subject("study", facts)
     return Tracker(mode, subject, plan.dataset, plan.runs, request.folder, request.runs_folder, console)

@@ -23,7 +23,7 @@ from harness.metrics import precision_recall_f1
 from harness.network import Array
 from harness.store import load_arrays, load_history, load_metrics, load_statistics
 from harness.studyfile import SELECTIONS
-from harness.tables import TEXT_COLUMNS, parse
+from harness.tables import TEXT_COLUMNS, gap_column, parse, target_columns
 from harness.wandbdir import digest
 from kernels.model import histogram_edges
 
@@ -55,9 +55,19 @@ def alias(variant: str, seed: int) -> str:
 
 
 class StoredFolder:
-    """A finished run as it lies on disk, reported as its last or best epoch left it; who told of it has checked it."""
+    """A finished run as it lies on disk; who told of it has checked it.
 
-    def __init__(self, folder: Path, select: str) -> None:
+    Parameters
+    ----------
+    folder : Path
+        Where it lies.
+    study : mapping
+        Facts of its study, as from `harness.tracking.Subject`: ``select``, the epoch that is reported, and
+        ``target_accuracy``, which those of a search lack.
+    """
+
+    def __init__(self, folder: Path, study: Mapping[str, Any]) -> None:
+        select = study.get("select", "last")
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         self.folder, self.select = folder, select
         self.history = load_history(folder)
@@ -65,7 +75,11 @@ class StoredFolder:
         self._confusion = load_arrays(folder, select, "confusion")["confusion"]
         self.config: dict[str, Any] = record["config"]
         facts = {name: record[name] for name in ("status", "reason", "jobs") if record[name] != ""}
-        known = {name: value for name, value in load_metrics(record, select).items() if value == value}  # NaN is not
+        metrics = load_metrics(record, select)
+        metrics |= gap_column(metrics)
+        if "target_accuracy" in study:
+            metrics |= target_columns(self.history if record["status"] == "done" else [], study["target_accuracy"])
+        known = {name: value for name, value in metrics.items() if value is not None and value == value}  # NaN is not
         self.summary = {**facts, **known}
 
     def without_test(self) -> dict[str, Any]:

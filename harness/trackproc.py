@@ -188,7 +188,7 @@ class Host:
         folder = Path(self._hello["runs_folder"]) / run_id
         stamp = wandbdir.run_stamp(folder)
         try:  # all of it first: what cannot be read should not be begun
-            stored = StoredFolder(folder, self._hello["study"].get("select", "last"))
+            stored = StoredFolder(folder, self._hello["study"])
             *rows, last = stored.rows(self._live[run_id].sent if run_id in self._live else 0) or [{}]
             tables = {} if trials else stored.tables(self._hello["class_names"])
             model = None if trials else stored.model(safe(self._group))
@@ -241,7 +241,7 @@ class Host:
             return
         if best:
             try:
-                stored = StoredFolder(Path(self._hello["runs_folder"]) / best["run_id"], facts.get("select", "last"))
+                stored = StoredFolder(Path(self._hello["runs_folder"]) / best["run_id"], facts)
                 model = stored.model(safe(self._group))
             except Exception as error:
                 self._skip(f"the best run, {best['run_id']},", error)

@@ -22,7 +22,7 @@ from wandb_server import KEY, server
 from harness import ablate, track, tracking
 from harness.errors import UserError
 from harness.store import load_run
-from harness.tables import from_csv
+from harness.tables import RESULT_COLUMNS, from_csv
 from harness.tracking import chosen_mode
 
 LONG = ("exp3", "--limit", "2000", "--epochs", "60", "--set", "hidden=[16]", "--seeds", "1", "--jobs", "2")
@@ -83,7 +83,7 @@ def tables(tmp_path) -> Path:
 
 
 def test_every_run_arrives_whole(ask, write, root, tmp_path):
-    status, out, err = ask(write(), "--jobs", "2")
+    status, out, err = ask(write(STUDY.format(more="target_accuracy = 0.01")), "--jobs", "2")
     assert (status, err) == (0, "")
     assert f"wandb leet {root}" in out.splitlines()[-1]
     assert f"wandb sync {root}" in out.splitlines()[-1]
@@ -109,8 +109,9 @@ def test_every_run_arrives_whole(ask, write, root, tmp_path):
             assert row[f"{name}._type"] == "histogram"
             assert len(row[f"{name}.bins"]) == len(row[f"{name}.values"]) + 1
         assert sum(row["weight_histogram_2.values"]) == 77
-    for name in ("test_accuracy", "best_val_accuracy", "train_seconds"):
-        assert run.summary[name] == lines.loc[("wide", 1), name]
+    figures = lines.loc[("wide", 1), [name for name in RESULT_COLUMNS if name not in run.config]].dropna()
+    assert {"test_accuracy", "best_val_accuracy", "gap", "epochs_to_target", "seconds_to_target"} <= {*figures.index}
+    assert {name: run.summary.get(name) for name in figures.index} == figures.to_dict()
     assert run.rows[-1]["per_class.nrows"] == 3
     assert run.rows[-1]["confusion_matrix_table.nrows"] == 9
     (model,) = run.models()
