@@ -248,6 +248,23 @@ def test_a_key_is_reason_enough_to_go_online(ask, write, root, tmp_path, monkeyp
     assert not any(folder.name.startswith("offline-") for folder in folders(root))
 
 
+def test_a_server_that_answers_late_has_every_run_once_and_the_study_whole_tables(
+    ask, write, root, tmp_path, monkeypatch
+):
+    with server("delays") as it:
+        for name, value in {**it.environment, "WANDB_INIT_TIMEOUT": "15"}.items():
+            monkeypatch.setenv(name, value)
+        start = time.monotonic()
+        status, out, err = ask(write(), "--wandb", "online")
+        assert time.monotonic() - start < tracking.FINISH_SECONDS
+    assert (status, err) == (0, "")
+    assert list(from_csv((tables(tmp_path) / "runs.csv").read_bytes())["status"]) == ["done"] * 4
+    assert len(ids(root)) == len(set(ids(root))) == 5
+    assert out.splitlines()[-1] == f"W&B: {it.environment['WANDB_BASE_URL']}/us/ablation-bench"
+    assert sorted(it.opened) == ids(root)
+    assert sorted(len(rows) for rows in it.rows.values()) == [1, 3, 3, 3, 3]
+
+
 @pytest.mark.long
 def test_after_a_failure_in_mid_study_both_places_are_said(ask, write, root, tmp_path, monkeypatch):
     act = f"import pathlib, time\n        while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.05)"

@@ -18,10 +18,11 @@ from typing import Any
 KEY = "0123456789" * 4  # has the form of a key, and is easy to find where it should not be
 VIEWER = {"id": "u", "entity": "us", "username": "we", "email": "", "flags": "{}", "admin": False}
 NO_NAMES = {"edges": []}
+DELAY_SECONDS = 0.3  # of each answer, of a server that delays
 
 
 class Server(ThreadingHTTPServer):
-    """One that ``accepts``, ``refuses the key``, ``drops`` or ``never answers`` requests; and what arrived.
+    """One that ``accepts``, ``delays``, ``refuses the key``, ``drops`` or ``never answers`` requests; and what arrived.
 
     Attributes: ``opened``, how each run was opened, by id; ``models``, artifacts; ``rows`` of the history, by id.
     """
@@ -69,9 +70,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests += 1
         while self.server.behaviour == "never answers":
             time.sleep(0.05)
+        self._delay()
         if behaviour in ("drops", "never answers"):
             self.close_connection = True
-        elif behaviour != "accepts":
+        elif behaviour == "refuses the key":
             self._answer({}, 401)
         elif self.path == "/graphql":
             request = json.loads(body)
@@ -83,7 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self._body()
+        self._delay()
         self._answer({})
+
+    def _delay(self) -> None:
+        if self.server.behaviour == "delays":
+            time.sleep(DELAY_SECONDS)
 
     def _graphql(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         if name == "UpsertBucket":
