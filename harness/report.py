@@ -85,8 +85,9 @@ def _page(folders: Sequence[StudyFolder], arguments: Sequence[str], results: Pat
     made_by = impersonal(shlex.join(["python", "-m", "harness.report", *arguments]))
     data = pagebuild.page(records, made_by, metadata.version("ablation-bench")).encode("utf-8")
     write_atomic(results / PAGE, data)
-    runs = sum(len(record.get("runs", {}).get("variant", ())) for record in records)
-    print(f"{results / PAGE}: {counted(len(records), 'study', 'studies')}, {counted(runs, 'run')}, "
+    tables = [folder.tables["runs"] for folder in folders if "runs" in folder.tables]
+    runs = {name for table in tables for name in table.texts("run_id")}  # studies share some
+    print(f"{results / PAGE}: {counted(len(records), 'study', 'studies')}, {counted(len(runs), 'run')}, "
           f"{len(data) / 1e6:.1f} MB")  # fmt: skip
 
 
