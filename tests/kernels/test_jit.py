@@ -36,7 +36,7 @@ def copy_of_the_package(tmp_path):
     """A copy of the kernels with the probe in it, and a way to run a program on it with a cache of its own."""
     shutil.copytree(ROOT / "kernels", tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
 
-    def run(factor, offset=0.0, program=PROGRAM, environment=()):
+    def run(factor, program=PROGRAM, environment=(), offset=0.0):
         for name, text in FILES.items():
             (tmp_path / name).write_text(text.format(factor=factor, offset=offset))
         own = {"ABLATION_BENCH_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
