@@ -157,7 +157,7 @@ def test_eight_processes_that_share_a_cold_cache_leave_it_whole(copy_of_the_pack
         "print(*(found[::-1] if sys.argv[1:] == ['back'] else found), sum(ten.stats.cache_misses.values()))\n"
     ).format(", ".join(numbers))
     for name, text in FILES.items():
-        (copy_of_the_package.folder / name).write_text(text.format(factor=2.0))
+        (copy_of_the_package.folder / name).write_text(text.format(factor=2.0, offset=0.0))
     environment = {"ABLATION_BENCH_CACHE": str(copy_of_the_package.folder / "cache")}
     environment = {**os.environ, **environment, "PYTHONPATH": str(copy_of_the_package.folder)}
     started = [
