@@ -15,6 +15,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_SECONDS = 120.0  # after which something counts as hanging
 
+# A shell has what it starts in the background ignore Ctrl-C, and so would the commands that tests start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclasses.dataclass
 class Command:
