@@ -22,9 +22,11 @@ def install() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
             signal.signal(number, _stop)
-    report, show = sys.unraisablehook, sys.excepthook
+    report, show, lose = sys.unraisablehook, sys.excepthook, threading.excepthook
     # What was broken off leaves half-made objects, which complain when they are deleted.
     sys.unraisablehook = lambda lost: None if _stopping.is_set() else report(lost)
+    # So may threads of libraries: that of a pool of workers looks for what it has given to one that was ended.
+    threading.excepthook = lambda lost: None if _stopping.is_set() else lose(lost)
     # Some libraries print what broke off their import, and go on with another error.
     sys.excepthook = lambda kind, *rest: None if _stopping.is_set() and kind is KeyboardInterrupt else show(kind, *rest)
 

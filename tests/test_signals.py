@@ -168,3 +168,25 @@ except KeyboardInterrupt as stop:
 sys.excepthook(ValueError, ValueError("still shown"), None)
 """
     assert python(code) == (0, "", "ValueError: still shown\n")
+
+
+def test_a_thread_that_fails_when_all_is_stopped_prints_nothing_and_before_that_its_error():
+    code = """
+import threading
+def fail():
+    raise KeyError(number)
+def start():
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+signals.install()
+number = 5
+start()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    number = 6
+    start()
+"""
+    status, out, err = python(code)
+    assert (status, out, err.splitlines()[-1], "KeyError: 6" in err) == (0, "", "KeyError: 5", False)
