@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness import checkpoint, footprint, outputs, planner, runner, signals, speed
+from harness.cache import Dataset
 from harness.config import RunConfig
 from harness.locks import sweep_locks
 from harness.places import Local, Place, compile_once, opened
@@ -108,7 +109,12 @@ def _place(request: Request, plan: Plan, console: Console) -> Place:
 
 def _jobs(wanted: int, plan: Plan, console: Console) -> int:
     """Runs at a time on this machine: no more than there are, nor than fit into its memory."""
-    jobs, why = footprint.fitting(max(1, min(wanted, len(plan.missing))), plan.configs, plan.dataset)
+    return fitting_jobs(max(1, min(wanted, len(plan.missing))), plan.configs, plan.dataset, console)
+
+
+def fitting_jobs(wanted: int, configs: Sequence[RunConfig], dataset: Dataset, console: Console) -> int:
+    """How many runs of these settings fit into memory at a time, of those wanted; says so where it is fewer."""
+    jobs, why = footprint.fitting(wanted, configs, dataset)
     if why:
         console.print(Text(f"Memory: {why}", style="yellow"), soft_wrap=True)
     return jobs

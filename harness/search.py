@@ -24,7 +24,7 @@ from harness.desk import FAILURES, Desk
 from harness.events import Listener
 from harness.files import require_writable, sweep
 from harness.journal import Journal, Shelf, Told
-from harness.making import compile_for
+from harness.making import compile_for, fitting_jobs
 from harness.progress import Progress, standard_output
 from harness.space import Parameter, Space
 from harness.store import StoredRun
@@ -198,9 +198,7 @@ def train(desks: Sequence[Desk], jobs: int | None, console: Console, tracker: Tr
     configs = [config for desk in desks for config in desk.search.space.corners()]
     wanted = min(jobs or _cores(), sum(desk.most for desk in desks))
     large = [largest(desk.search.space, desk.dataset) for desk in desks]
-    n_jobs, why = footprint.fitting(wanted, large, desks[0].dataset)
-    if why:
-        console.print(Text(f"Memory: {why}", style="yellow"), soft_wrap=True)
+    n_jobs = fitting_jobs(wanted, large, desks[0].dataset, console)
     news = Listener(lambda event: owners[event["trial"]].answer(event))
     epochs = {name: desk.search.shared.epochs for name, desk in owners.items()}
     with contextlib.closing(news), feed.workers(n_jobs) as pool:
